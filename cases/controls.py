@@ -1,0 +1,148 @@
+"""Controls: the precondition of everything else, and the path's half of the truth (RFC 9293)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tfocheck.case import Level, Outcome, Severity, case
+from tfocheck.probe import Probe, how_unanswered
+from tfocheck.tcp import options as tcp_options
+from tfocheck.tcp.flow import Flow
+
+UNASSIGNED_KIND = 64
+"""Unassigned in IANA's registry of TCP option kinds."""
+
+MOST_SYNS = 9
+STAGGER = 0.35
+"""Seconds between the first SYNs, so that one burst of loss does not take them all."""
+
+
+@case(
+    "control.syn",
+    section="RFC 9293 3.5",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="A plain SYN is answered",
+    requirement="A listening server answers a SYN with a SYN-ACK.",
+    expected="answers a plain SYN with a SYN-ACK",
+    advice="Check that the address and port are right, that the server is running and listens "
+    "there, and that no firewall on the way drops or rejects the port.",
+    needs=(),
+    faults=("resets-syn",),
+)
+async def plain_syn(probe: Probe) -> Outcome:
+    session = probe.session
+    flows: list[Flow] = []
+    first = asyncio.Event()
+
+    async def knock() -> None:
+        flow = probe.new_flow("plain SYN")
+        flows.append(flow)
+        await flow.send_syn(session.syn_options(flow=flow))
+        await flow.wait(lambda: bool(flow.syn_acks or flow.reset or flow.icmp), session.timeout)
+        session.learn_round_trip(flow)
+        session.close_later(flow)
+        if flow.syn_ack is not None or how_unanswered(flow) != "no answer":
+            first.set()
+
+    knocks = [asyncio.create_task(knock()) for _ in range(probe.attempts)]
+    try:
+        while not all(task.done() for task in knocks):
+            await asyncio.wait(knocks, timeout=STAGGER)
+            if first.is_set():
+                # One has come: the others are as fast, or lost.
+                await asyncio.wait(knocks, timeout=0.05 + 2 * session.round_trip)
+                break
+            if len(knocks) < MOST_SYNS:
+                knocks.append(asyncio.create_task(knock()))
+        for task in knocks:
+            if task.done():
+                task.result()
+    finally:
+        for task in knocks:
+            task.cancel()
+        await asyncio.gather(*knocks, return_exceptions=True)
+
+    for flow in flows:
+        syn_ack = flow.syn_ack
+        if syn_ack is not None and session.round_trips.smallest is not None:
+            flow.decided = True
+            session.server_mss = syn_ack.segment.option_list.mss
+            mss = f"MSS {session.server_mss}" if session.server_mss else "no MSS option"
+            smallest = session.round_trips.smallest * 1000
+            return probe.passed(f"SYN-ACK after {smallest:.2f} ms, {mss}", conclusive=True)
+    answers = {how_unanswered(flow) for flow in flows}
+    errors = sorted(answers - {"no answer"})
+    flows[0].decided = True
+    if errors:
+        return probe.undecided(f"unreachable: a plain SYN gets {' or '.join(errors)}")
+    return probe.undecided(f"unreachable: no answer to any of {len(flows)} plain SYNs")
+
+
+@case(
+    "control.unknown-option",
+    section="RFC 9293 3.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="An unknown TCP option is ignored",
+    requirement="A TCP ignores options that it does not know (RFC 9293, MUST-6); a path that does "
+    "not let them through breaks every new option, Fast Open among them.",
+    expected="answers a SYN with an option of an unassigned kind as it answers a plain one",
+    advice="Something drops or rejects SYNs that carry an option it does not know, so Fast Open "
+    "can't work either. Look for a firewall or a load balancer that normalises TCP options.",
+    needs=("control.syn",),
+    faults=("drops-unknown-option",),
+)
+async def unknown_option(probe: Probe) -> Outcome:
+    async def attempt() -> Outcome:
+        strange = tcp_options.Option(UNASSIGNED_KIND, bytes(8))
+        options = tcp_options.encode((tcp_options.mss(1400), strange))
+        async with probe.beside_others("unknown option", options=options):
+            return probe.passed(
+                f"SYN with option kind {UNASSIGNED_KIND}: answered by a SYN-ACK", conclusive=True
+            )
+
+    return await probe.agree(
+        attempt, unanswered=f"a SYN with an option of the unassigned kind {UNASSIGNED_KIND}"
+    )
+
+
+@case(
+    "control.syn-data",
+    section="RFC 9293 3.10.7",
+    level=Level.MUST,
+    severity=Severity.CRITICAL,
+    title="Data on a SYN without the option does no harm",
+    requirement="Data on an ordinary SYN reaches the application only when the handshake has "
+    "ended; without a cookie nothing may be answered before (RFC 9293 3.10.7.2, RFC 7413 4.2).",
+    expected="answers the SYN, keeps its data from the application until the handshake has ended, "
+    "and serves the connection as usual",
+    advice="If data is answered without a cookie, anybody can make the server work, and answer, "
+    "for a spoofed source address: switch off accepting without a cookie (Linux: bit 0x200 of "
+    "net.ipv4.tcp_fastopen, the socket option TCP_FASTOPEN_NO_COOKIE, the route option "
+    "fastopen_no_cookie).",
+    needs=("control.syn",),
+    faults=("accept-without-option",),
+)
+async def data_on_plain_syn(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        async with probe.beside_others("SYN with data, no option", data=data) as flow:
+            if await probe.early_answer(flow):
+                return probe.breach(
+                    "data on a SYN without any cookie was answered before the handshake ended",
+                    conclusive=True,
+                )
+            acknowledged = (flow.acknowledged or 1) - 1
+            if acknowledged and await probe.application_is_mute():
+                return probe.undecided(
+                    f"{acknowledged} bytes on a SYN without the option were acknowledged; whether "
+                    "the application got them early can't be seen, as it answers nothing"
+                )
+            wrong = await probe.serves(flow, data[acknowledged:])
+            if wrong:
+                return probe.breach(f"after data on a plain SYN the connection is broken: {wrong}")
+            return probe.passed(f"ack {1 + acknowledged}, no early answer, then served as usual")
+
+    return await probe.agree(attempt, unanswered="a SYN with data and without the option")

@@ -1,0 +1,291 @@
+"""Running cases against targets: prerequisites, order, progress, and the report.
+
+This is the library's side of the command: nothing in here prints or knows of options.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from tfocheck import __version__
+from tfocheck.case import (
+    AddressReport,
+    Case,
+    CaseResult,
+    Outcome,
+    Report,
+    Traffic,
+    Verdict,
+)
+from tfocheck.errors import CannotError, UnreachableError
+from tfocheck.lane import Lane
+from tfocheck.payload import PayloadChoice
+from tfocheck.probe import Probe, SettledError
+from tfocheck.session import Session
+from tfocheck.target import Address, Target, resolve
+from tfocheck.tcp.link import Link, route_source
+
+TARGETS_AT_ONCE = 4
+
+FOUNDATION = "control.syn"
+"""The case without which nothing is worth running."""
+
+_HOLDS = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run and how.
+
+    ``cases`` is everything to run, prerequisites included, in order; ``selected`` are the ids that
+    the user asked for; ``timeout`` in seconds bounds any single wait; ``addresses`` are literals to
+    use instead of resolving the name.
+    """
+
+    cases: tuple[Case, ...]
+    selected: frozenset[str]
+    payload: PayloadChoice
+    attempts: int = 3
+    timeout: float = 3.0
+    source: str | None = None
+    families: tuple[int, ...] = (4, 6)
+    addresses: tuple[str, ...] = ()
+
+
+class Progress(Protocol):
+    """Gets told what happens, while it happens."""
+
+    def case_started(self, target: str, address: str, case: Case) -> None:
+        """A case begins to send packets."""
+
+    def case_ended(self, target: str, address: str, result: CaseResult) -> None:
+        """A case has its verdict."""
+
+
+async def run(
+    targets: Sequence[Target], settings: Settings, link: Link, progress: Progress | None = None
+) -> Report:
+    """Check all addresses of all targets.
+
+    Targets that can't be resolved are in ``Report.errors``. Raises CannotError when this machine
+    can't do it (no ports left, a local firewall).
+    """
+    started, began = time.time(), time.monotonic()
+    link.start()
+    few = asyncio.Semaphore(TARGETS_AT_ONCE)
+    errors: dict[str, str] = {}
+
+    async def one(target: Target) -> list[AddressReport]:
+        async with few:
+            try:
+                addresses = await resolve(target, settings.families, settings.addresses)
+            except UnreachableError as problem:
+                errors[target.text] = str(problem)
+                return []
+            # The addresses of a name may well be one machine, so they share the lane.
+            lane = Lane()
+            return list(
+                await _gather(
+                    [
+                        _check(target, address, settings, link, lane, progress)
+                        for address in addresses
+                    ]
+                )
+            )
+
+    try:
+        reports = await _gather([one(target) for target in targets])
+    finally:
+        link.stop()
+    return Report(
+        addresses=tuple(report for group in reports for report in group),
+        started=started,
+        duration=time.monotonic() - began,
+        version=__version__,
+        errors=tuple(
+            (target.text, errors[target.text]) for target in targets if target.text in errors
+        ),
+    )
+
+
+async def _gather(work: list) -> list:  # type: ignore[type-arg]
+    """All or nothing: the first exception cancels the rest, and waits for their clean-up."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _check(
+    target: Target,
+    address: Address,
+    settings: Settings,
+    link: Link,
+    lane: Lane,
+    progress: Progress | None,
+) -> AddressReport:
+    started, began = time.time(), time.monotonic()
+    payload = settings.payload.for_target(target)
+    report = AddressReport(
+        target=target.text,
+        address=address.literal,
+        port=address.port,
+        payload=payload.name,
+        started=started,
+    )
+    try:
+        source, scope_id = route_source(address.literal, address.port, address.scope_id)
+    except UnreachableError as problem:
+        return replace(report, not_tested=str(problem))
+    if settings.source is not None:
+        if (":" in settings.source) != (":" in address.literal):
+            family = "IPv6" if ":" in address.literal else "IPv4"
+            return replace(report, not_tested=f"--source {settings.source} is no {family} address")
+        source = settings.source
+    session = Session(
+        link=link,
+        lane=lane,
+        address=address.literal,
+        port=address.port,
+        source=source,
+        scope_id=scope_id,
+        payload=payload,
+        attempts=settings.attempts,
+        timeout=settings.timeout,
+    )
+    before = _traffic(session)
+    try:
+        results = await _Runner(session, settings, target.text, progress).run()
+        await session.finish()
+    except asyncio.CancelledError:
+        await session.abandon()
+        raise
+    finally:
+        session.release()
+    after = _traffic(session)
+    traffic = Traffic(
+        sent=after.sent - before.sent,
+        received=after.received - before.received,
+        resets_sent=after.resets_sent - before.resets_sent,
+        capture_drops=after.capture_drops - before.capture_drops,
+        kernel_resets=after.kernel_resets,
+    )
+    return replace(
+        report,
+        results=tuple(_distrust(result, traffic) for result in results),
+        rtt=session.round_trips.smallest,
+        cookie_bytes=len(session.cookie) if session.cookie is not None else None,
+        traffic=traffic,
+        duration=time.monotonic() - began,
+    )
+
+
+def _traffic(session: Session) -> Traffic:
+    link, address = session.link, session.address
+    return Traffic(
+        sent=link.sent[address],
+        received=link.received[address],
+        resets_sent=link.resets_sent[address],
+        capture_drops=link.drops(),
+        kernel_resets=session.kernel_resets,
+    )
+
+
+def _distrust(result: CaseResult, traffic: Traffic) -> CaseResult:
+    """Nothing may rest on an absence if the capture lost packets or the port guard failed."""
+    if result.conclusive or result.verdict not in (*_HOLDS, Verdict.FAIL):
+        return result
+    if traffic.kernel_resets:
+        reason = "the local kernel reset a guarded port"
+    elif traffic.capture_drops:
+        reason = f"the capture lost {traffic.capture_drops} packets"
+    else:
+        return result
+    return replace(
+        result,
+        verdict=Verdict.INCONCLUSIVE,
+        seen=f"{reason}, so this may be wrong: {result.verdict}: {result.seen}",
+    )
+
+
+class _Runner:
+    """Runs the cases of one address: each as soon as what it needs has passed."""
+
+    def __init__(
+        self, session: Session, settings: Settings, target: str, progress: Progress | None
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._target = target
+        self._progress = progress
+        self._results: dict[str, asyncio.Future[CaseResult]] = {}
+        self._probes = {case.id: Probe(session, case) for case in settings.cases}
+
+    async def run(self) -> list[CaseResult]:
+        """All results in the order of the cases."""
+        loop = asyncio.get_running_loop()
+        cases = self._settings.cases
+        self._results = {case.id: loop.create_future() for case in cases}
+        for case in cases:
+            if not case.last:
+                self._session.lane.join(self._probes[case.id])
+        await _gather([self._run_case(case) for case in cases])
+        return [self._results[case.id].result() for case in cases]
+
+    async def _run_case(self, case: Case) -> None:
+        probe = self._probes[case.id]
+        began = time.monotonic()
+        trace = None
+        try:
+            outcome = await self._blocked(case)
+            if outcome is None:
+                if case.last:
+                    await self._session.lane.all_departed()
+                began = time.monotonic()
+                if self._progress is not None:
+                    self._progress.case_started(self._target, self._session.address, case)
+                outcome = await case.run(probe)
+        except SettledError as settled:
+            outcome = settled.outcome
+        except UnreachableError as problem:
+            outcome = Outcome(Verdict.INCONCLUSIVE, str(problem))
+        except CannotError:
+            raise
+        except Exception as problem:
+            trace = traceback.format_exc()
+            outcome = Outcome(Verdict.ERROR, f"tfocheck itself failed: {problem!r}")
+        finally:
+            self._session.lane.depart(probe)
+        result = CaseResult(
+            case=case,
+            verdict=outcome.verdict,
+            seen=outcome.seen,
+            duration=time.monotonic() - began,
+            flows=tuple(flow.record() for flow in probe.flows),
+            prerequisite=case.id not in self._settings.selected,
+            traceback=trace,
+            conclusive=outcome.conclusive,
+        )
+        self._results[case.id].set_result(result)
+        if self._progress is not None:
+            self._progress.case_ended(self._target, self._session.address, result)
+
+    async def _blocked(self, case: Case) -> Outcome | None:
+        """Wait for what the case needs; a skip with the reason when it can't be judged."""
+        for need in case.needs:
+            result = await asyncio.shield(self._results[need])
+            if result.verdict in _HOLDS:
+                continue
+            if result.verdict is Verdict.SKIP:
+                # The reason at the root, not the chain that leads to it.
+                return Outcome(Verdict.SKIP, result.seen)
+            return Outcome(Verdict.SKIP, f"{need}: {result.verdict}: {result.seen}")
+        return None

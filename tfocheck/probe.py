@@ -1,0 +1,517 @@
+"""The probe: what a case is handed. It opens crafted connections and weighs what was seen.
+
+The rules of judging live here, so that a case reads as the packet exchange it tests:
+
+* Presence is conclusive, absence needs agreement: an attempt returns an ``Outcome``; unless that is
+  conclusive, several attempts on fresh flows must agree.
+* No answer at all counts only while a plain control SYN, sent around the same time, is answered.
+* A rejection counts only with a positive control: the valid cookie accepted within the same minute,
+  and no other Fast Open pending at that moment.
+* What can't be decided is *inconclusive*, with what was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from tfocheck.case import Case, Outcome, Verdict
+from tfocheck.payload import Payload
+from tfocheck.session import ACCEPTANCE_KEEPS, Session
+from tfocheck.tcp.flow import Flow
+from tfocheck.tcp.options import FastOpen
+
+_attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
+    "attempt_flows", default=None
+)
+
+FALLBACK_PAUSES = (0.0, 0.1, 0.4)
+"""Seconds before each further attempt after an unexpected fallback: other clients' pending requests
+may fill a short queue for a moment."""
+
+REPEAT_WAIT = 3.5
+"""Seconds to wait for a repeated SYN-ACK: RFC 6298's timer is 1 s, that of older stacks 3 s."""
+
+
+class SettledError(Exception):
+    """Ends a case at once with an outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.seen)
+        self.outcome = outcome
+
+
+class UnansweredError(Exception):
+    """A SYN got no SYN-ACK; ``how`` says what it got."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+class UnusableError(Exception):
+    """An attempt that proves nothing either way, with the reason; it is repeated."""
+
+
+Attempt = Callable[[], Awaitable[Outcome]]
+
+
+class Probe:
+    """One case's access to the target."""
+
+    def __init__(self, session: Session, case: Case) -> None:
+        self.session = session
+        self.case = case
+        self.flows: list[Flow] = []
+
+    # --- what a case may ask ------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts must agree on an absence."""
+        return self.session.attempts
+
+    @property
+    def payload(self) -> Payload:
+        """What the application is sent."""
+        return self.session.payload
+
+    @property
+    def cookie(self) -> bytes:
+        """The target's latest legal cookie for our address."""
+        if self.session.cookie is None:
+            raise SettledError(Outcome(Verdict.SKIP, "no legal cookie to work with"))
+        return self.session.cookie
+
+    @property
+    def own_address(self) -> bytes:
+        """Our address as the server should see it, 4 or 16 bytes."""
+        return ipaddress.ip_address(self.session.source).packed
+
+    def passed(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """The requirement holds."""
+        return Outcome(Verdict.PASS, seen, conclusive)
+
+    def breach(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """The requirement is broken: fail, or warn for a SHOULD (see ``Case.breach``)."""
+        return self.case.breach(seen, conclusive=conclusive)
+
+    def info(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """A fact, neither good nor bad."""
+        return Outcome(Verdict.INFO, seen, conclusive)
+
+    def warning(self, seen: str) -> Outcome:
+        """Legal, but not what a user of TFO wants."""
+        return Outcome(Verdict.WARN, seen)
+
+    def skipped(self, reason: str) -> Outcome:
+        """The case has nothing to look at here."""
+        return Outcome(Verdict.SKIP, reason)
+
+    def undecided(self, seen: str) -> Outcome:
+        """What was seen decides nothing."""
+        return Outcome(Verdict.INCONCLUSIVE, seen)
+
+    # --- crafted connections ------------------------------------------------------------------
+
+    def new_flow(self, label: str, *, after: Flow | None = None) -> Flow:
+        """A fresh flow whose packets are this case's evidence; ``after`` hands its port on."""
+        session = self.session
+        flow = session.new_flow(label) if after is None else session.follow(after, label)
+        self.flows.append(flow)
+        tagged = _attempt_flows.get()
+        if tagged is not None:
+            tagged.append(flow)
+        return flow
+
+    def syn_options(self, flow: Flow, *fast_open: FastOpen) -> bytes:
+        """The option area of an everyday SYN, with these Fast Open options."""
+        return self.session.syn_options(*fast_open, flow=flow)
+
+    async def answered_syn(
+        self, flow: Flow, *fast_open: FastOpen, data: bytes = b"", options: bytes | None = None
+    ) -> Flow:
+        """Send the SYN and wait for its SYN-ACK.
+
+        ``options`` replaces the everyday options. Raises UnansweredError when none comes in time,
+        and UnusableError for one so late that it may be a repeated one, which has no option.
+        """
+        session = self.session
+        area = self.syn_options(flow, *fast_open) if options is None else options
+        await flow.send_syn(area, data)
+        await flow.wait(
+            lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
+            session.round_trips.syn_wait(session.timeout),
+        )
+        round_trip = flow.round_trip
+        if round_trip is None:
+            raise UnansweredError(how_unanswered(flow))
+        if session.round_trips.may_be_repeated(round_trip):
+            raise UnusableError(f"a SYN-ACK after {round_trip:.1f} s may be a repeated one")
+        session.learn_round_trip(flow)
+        return flow
+
+    @contextlib.asynccontextmanager
+    async def beside_others(
+        self,
+        label: str,
+        *fast_open: FastOpen,
+        data: bytes = b"",
+        options: bytes | None = None,
+        rejected: bool = False,
+    ) -> AsyncIterator[Flow]:
+        """A connection whose SYN leaves no Fast Open pending on a correct server.
+
+        The lane is shared from the SYN to the SYN-ACK only. If the server takes it as a Fast Open
+        all the same, others learn that their rejections prove nothing; with ``rejected`` this one
+        asks for the same and raises UnusableError if it met a pending one.
+        """
+        session, lane = self.session, self.session.lane
+        flow = self.new_flow(label)
+        try:
+            async with lane.shared():
+                since = time.monotonic()
+                await self.answered_syn(flow, *fast_open, data=data, options=options)
+                if flow.may_be_pending:
+                    lane.begin_pending(flow, since)
+                elif rejected and lane.met_pending(flow, since):
+                    raise UnusableError("another Fast Open was pending at that moment")
+            yield flow
+        finally:
+            session.run_later(self._close(flow))
+
+    @contextlib.asynccontextmanager
+    async def alone(
+        self,
+        label: str,
+        *fast_open: FastOpen,
+        data: bytes = b"",
+        options: bytes | None = None,
+        after: Flow | None = None,
+    ) -> AsyncIterator[Flow]:
+        """A connection that is meant to leave a Fast Open pending: nobody else is in the lane.
+
+        The lane is left when the server is known to have completed the handshake. ``after`` is an
+        ended flow whose port to use.
+        """
+        session, lane = self.session, self.session.lane
+        flow = self.new_flow(label, after=after)
+        async with lane.exclusive():
+            try:
+                lane.begin_pending(flow, time.monotonic())
+                await self.answered_syn(flow, *fast_open, data=data, options=options)
+                yield flow
+                if flow.acknowledged is not None and flow.reset is None:
+                    await flow.complete(session.round_trip)
+            finally:
+                lane.end_pending(flow)
+                session.run_later(self._close(flow))
+
+    async def _close(self, flow: Flow) -> None:
+        try:
+            await flow.close(self.session.round_trip)
+        finally:
+            self.session.lane.end_pending(flow)
+
+    # --- what an application does with it -----------------------------------------------------
+
+    async def application_is_mute(self) -> bool:
+        """True when acceptance can only be judged by the ack: nothing answers our payload."""
+        if not self.payload.answers:
+            return True
+        return not (await self.session.ordinary_answer()).signatures
+
+    async def early_answer(self, flow: Flow) -> bool:
+        """Wait for data from the server before our ACK; False when none came in good time."""
+        return await flow.wait(
+            lambda: bool(flow.early_data) or flow.reset is not None, await self.session.quiet()
+        ) and bool(flow.early_data)
+
+    async def serves(self, flow: Flow, data: bytes | None = None) -> str | None:
+        """Finish the handshake with this data and see the connection work.
+
+        Without data only the handshake is finished. Returns None when the answer is the one that
+        plain connections get (for a mute application: when the data is acknowledged), else what is
+        wrong with it.
+        """
+        session = self.session
+        ordinary = await session.ordinary_answer()
+        if await self.application_is_mute():
+            return await self._takes(flow, data or b"\r\n")
+        if data:
+            signature = await session.converse(flow, data)
+        else:
+            await flow.acknowledge()
+            signature = await session.await_answer(flow)
+        if flow.reset is not None and signature is None:
+            return "the server reset the connection"
+        if signature is None:
+            return "no answer came"
+        if signature not in ordinary.signatures:
+            # Perhaps the application has changed its mind: ask again before blaming the server.
+            await session.ask_once_more(ordinary)
+        if signature not in ordinary.signatures:
+            return "the answer is not the one that plain connections get"
+        return None
+
+    async def _takes(self, flow: Flow, data: bytes) -> str | None:
+        session = self.session
+        start = flow.next_offset
+        await flow.send_data(data)
+        pause = max(0.25, 2 * session.round_trip)
+        deadline = time.monotonic() + session.timeout
+
+        def taken() -> bool:
+            return flow.has_acknowledged(start + len(data)) or flow.reset is not None
+
+        while not await flow.wait(taken, min(pause, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return "data after the handshake was not acknowledged"
+            await flow.resend_from(start, data)
+            pause *= 2
+        if flow.has_acknowledged(start + len(data)):
+            return None
+        return "the server reset the connection"
+
+    def observing(self) -> None:
+        """From here on the case only watches: whoever needs the lane for long need not wait."""
+        self.session.lane.depart(self)
+
+    # --- weighing -----------------------------------------------------------------------------
+
+    async def agree(
+        self,
+        attempt: Attempt,
+        *,
+        unanswered: str | None = None,
+        together: bool = True,
+        need: int | None = None,
+    ) -> Outcome:
+        """Repeat an attempt until one is conclusive or enough of them agree.
+
+        ``need`` attempts (default ``attempts``) must have the same verdict; ``together`` runs them
+        side by side. ``unanswered`` names the stimulus ("a SYN with data"): when it is never
+        answered while plain SYNs are, that is a breach.
+        """
+        need = need or self.attempts
+        tries = 3 * need + 2
+        agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]] = {}
+        silent: list[tuple[str, list[Flow]]] = []
+        unusable: list[str] = []
+        made = 0
+        while made < tries:
+            best = max((len(found) for found in agreed.values()), default=0)
+            batch = min(max(1, need - best) if together else 1, tries - made)
+            if made >= need or (made and not together):
+                await asyncio.sleep(FALLBACK_PAUSES[min(made, len(FALLBACK_PAUSES) - 1)])
+            for result, flows in await self._run(attempt, batch):
+                if isinstance(result, UnansweredError):
+                    silent.append((result.how, flows))
+                elif isinstance(result, UnusableError):
+                    unusable.append(str(result))
+                elif isinstance(result, Outcome):
+                    if result.conclusive:
+                        _mark(flows)
+                        return result
+                    agreed.setdefault(result.verdict, []).append((result, flows))
+            made += batch
+            if len(agreed) == 1:
+                [found] = agreed.values()
+                if len(found) >= need:
+                    outcome, flows = found[0]
+                    _mark(flows)
+                    count = f" ({len(found)} of {made} attempts)" if need > 1 else ""
+                    return Outcome(outcome.verdict, outcome.seen + count)
+            if not agreed and len(silent) >= max(2 * need - 1, 5) and len(silent) == made:
+                break
+        return await self._without_agreement(agreed, silent, unusable, made, unanswered)
+
+    async def _run(
+        self, attempt: Attempt, count: int
+    ) -> list[tuple[Outcome | UnansweredError | UnusableError, list[Flow]]]:
+        async def one() -> tuple[Outcome | UnansweredError | UnusableError, list[Flow]]:
+            flows: list[Flow] = []
+            _attempt_flows.set(flows)
+            try:
+                return await attempt(), flows
+            except (UnansweredError, UnusableError) as reason:
+                return reason, flows
+
+        # A task for each, a single one too: each has its own idea of which attempt is running.
+        tasks = [asyncio.create_task(one()) for _ in range(count)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _without_agreement(
+        self,
+        agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]],
+        silent: list[tuple[str, list[Flow]]],
+        unusable: list[str],
+        made: int,
+        unanswered: str | None,
+    ) -> Outcome:
+        if silent and not agreed and not unusable:
+            answering = await self.session.is_answering()
+            how = silent[0][0]
+            if unanswered is not None and answering and len({how for how, _ in silent}) == 1:
+                _mark(silent[0][1])
+                return self.breach(
+                    f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are"
+                    " answered: the server, or a box on the way, refuses it"
+                )
+            also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
+            return self.undecided(f"{how} in {made} of {made} attempts; {also}")
+        parts = [
+            f"{found[0][0].seen} ({len(found)} of {made})" for _, found in sorted(agreed.items())
+        ]
+        if silent:
+            parts.append(f"{silent[0][0]} ({len(silent)} of {made})")
+        if unusable:
+            parts.append(f"{unusable[0]} ({len(unusable)} of {made})")
+        return self.undecided("attempts do not agree: " + "; ".join(parts))
+
+    # --- verifications that several cases share -----------------------------------------------
+
+    async def positive_control(self) -> None:
+        """Make sure that the valid cookie was accepted within the last minute.
+
+        Raises SettledError when it is not accepted: then a rejection would prove nothing.
+        """
+        at = self.session.accepted_at
+        if at is not None and time.monotonic() - at < ACCEPTANCE_KEEPS:
+            return
+
+        async def attempt() -> Outcome:
+            return await self.accepts_valid_cookie("positive control: valid cookie")
+
+        outcome = await self.agree(attempt, together=False)
+        if outcome.verdict is not Verdict.PASS:
+            raise SettledError(
+                self.undecided(
+                    "the valid cookie is not accepted now, so a rejection proves nothing"
+                )
+            )
+
+    async def accepts_valid_cookie(self, label: str) -> Outcome:
+        """One Fast Open with the valid cookie: pass when all of its data is acknowledged."""
+        cookie, data = self.cookie, self.payload.data
+        async with self.alone(label, FastOpen(cookie), data=data) as flow:
+            if flow.acknowledged == 1 + len(data):
+                self.accepted()
+                return self.passed(
+                    f"cookie and {len(data)} bytes of data: all acknowledged"
+                    f" (ack {flow.acknowledged})",
+                    conclusive=True,
+                )
+            if flow.acknowledged != 1:
+                return self.breach(
+                    f"only {(flow.acknowledged or 1) - 1} of {len(data)} bytes on the SYN"
+                    " acknowledged"
+                )
+            return self.fell_back(flow)
+
+    def accepted(self) -> None:
+        """Note that the valid cookie was accepted just now."""
+        self.session.accepted_at = time.monotonic()
+
+    def fell_back(self, flow: Flow) -> Outcome:
+        """What to make of a valid cookie that opened nothing; takes a fresh cookie over.
+
+        Raises UnusableError when the server sent another cookie: its key has changed.
+        """
+        first = flow.syn_ack
+        fresh = first.segment.fast_open if first else None
+        if fresh is not None and fresh.has_legal_cookie and fresh.cookie != self.cookie:
+            self.session.cookie = fresh.cookie
+            raise UnusableError("the server sent another cookie instead (its key has changed?)")
+        return self.breach("a cookie of this minute opens nothing: the data is not acknowledged")
+
+    async def rejects(
+        self,
+        cookies: Sequence[tuple[str, Callable[[], bytes]]],
+        *,
+        is_request: bool = False,
+        ignored: bool = False,
+    ) -> Outcome:
+        """See that none of these cookies, sent with data, opens anything.
+
+        Each is a name and a function that makes one for each attempt. With ``ignored`` the option
+        must be treated as absent: the SYN-ACK may not carry a cookie either.
+        """
+        if not is_request:
+            await self.positive_control()
+        found = await asyncio.gather(
+            *(self._rejects_one(name, make, ignored=ignored) for name, make in cookies)
+        )
+        for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE):
+            worse = [outcome for outcome in found if outcome.verdict is verdict]
+            if worse:
+                return worse[0]
+        names = ", ".join(name for name, _ in cookies)
+        what = "ignored: ack 1, no cookie in reply" if ignored else "ack 1, no early answer"
+        return self.passed(f"{names}: {what} ({self.attempts} attempts each)")
+
+    async def _rejects_one(self, name: str, make: Callable[[], bytes], *, ignored: bool) -> Outcome:
+        data = self.payload.data
+
+        async def attempt() -> Outcome:
+            fast_open = FastOpen(make())
+            async with self.beside_others(name, fast_open, data=data, rejected=True) as flow:
+                if flow.acknowledged != 1:
+                    return self.breach(
+                        f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(data)} bytes"
+                        " on the SYN acknowledged",
+                        conclusive=True,
+                    )
+                first = flow.syn_ack
+                if ignored and first is not None and first.segment.fast_open is not None:
+                    return self.breach(
+                        f"{name}: answered with a cookie, as if it were a request", conclusive=True
+                    )
+                if await self.early_answer(flow):
+                    return self.breach(
+                        f"{name}: ack 1, yet the data was answered before the handshake ended",
+                        conclusive=True,
+                    )
+                return self.passed(f"{name}: ack 1")
+
+        return await self.agree(attempt, unanswered=f"a SYN with data and {name}")
+
+
+async def repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
+    """Stay silent until the server repeats its SYN-ACK, and look at what the repeated one carries.
+
+    RFC 7413 section 4.2.2: neither data nor the Fast Open option.
+    """
+    await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+    first, repeated = flow.syn_ack, flow.repeated_syn_ack
+    if first is None or repeated is None:
+        return probe.skipped(f"the SYN-ACK was not repeated within {REPEAT_WAIT} s")
+    after = f"repeated after {repeated.time - first.time:.1f} s"
+    if repeated.segment.fast_open is not None:
+        return probe.breach(f"{after}, with the Fast Open option", conclusive=True)
+    if repeated.segment.payload:
+        return probe.breach(f"{after}, with data", conclusive=True)
+    return probe.passed(f"{after}, with neither data nor the option", conclusive=True)
+
+
+def how_unanswered(flow: Flow) -> str:
+    """What a SYN got instead of a SYN-ACK."""
+    if flow.reset is not None:
+        return "a reset"
+    if flow.icmp is not None:
+        icmp = flow.icmp
+        return f"an ICMP error (type {icmp.icmp_type} code {icmp.code} from {icmp.sender})"
+    return "no answer"
+
+
+def _mark(flows: Sequence[Flow]) -> None:
+    for flow in flows:
+        flow.decided = True

@@ -1,0 +1,237 @@
+"""What is known of one address while it is checked: its path, its cookie, its application.
+
+All cases of an address share a session; each has a ``Probe`` of its own on top of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfocheck.errors import TfocheckError
+from tfocheck.lane import Lane
+from tfocheck.payload import Payload
+from tfocheck.tcp import options as tcp_options
+from tfocheck.tcp.flow import Flow, usual_options
+from tfocheck.tcp.guard import PortGuard
+from tfocheck.tcp.link import Link
+from tfocheck.tcp.roundtrip import RoundTrips
+
+IPV4_MSS = 1460
+IPV6_MSS = 1440
+
+QUIET_FLOOR = 0.05
+ACCEPTANCE_KEEPS = 60.0
+"""Seconds for which an accepted valid cookie is the positive control of a rejection."""
+
+
+@dataclass
+class OrdinaryAnswer:
+    """What the application answers on plain connections.
+
+    ``signatures`` are the stable parts of the answers seen (``Payload.signature``), empty for an
+    application that says nothing; ``delay`` is the longest time in seconds from the request, or the
+    handshake, to the first byte, less a round trip.
+    """
+
+    signatures: set[bytes] = field(default_factory=set)
+    delay: float = 0.0
+
+
+class Session:
+    """One address of a target.
+
+    ``source`` is our address, ``scope_id`` the interface index for link-local ones; ``timeout`` in
+    seconds bounds every single wait; ``attempts`` is how many must agree on an absence.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        lane: Lane,
+        address: str,
+        port: int,
+        source: str,
+        scope_id: int,
+        payload: Payload,
+        attempts: int,
+        timeout: float,
+    ) -> None:
+        self.link = link
+        self.lane = lane
+        self.address = address
+        self.port = port
+        self.source = source
+        self.scope_id = scope_id
+        self.payload = payload
+        self.attempts = attempts
+        self.timeout = timeout
+        self.round_trips = RoundTrips()
+        self.server_mss: int | None = None
+        self.cookie: bytes | None = None
+        self.accepted_at: float | None = None
+        self._flows: list[Flow] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._ordinary: asyncio.Task[OrdinaryAnswer] | None = None
+        link.watch(address, port)
+
+    @property
+    def round_trip(self) -> float:
+        """A cautious round-trip time in seconds; the timer's start value before a first sample."""
+        known = self.round_trips
+        return known.spread if known.smallest is not None else 0.3
+
+    def new_flow(self, label: str) -> Flow:
+        """A fresh connection: new port, new ISN. Raises CannotError when no port is left."""
+        guard = PortGuard(self.source, self.scope_id)
+        return self._adopt(guard, label)
+
+    def follow(self, flow: Flow, label: str) -> Flow:
+        """A new connection from the port of one that has ended."""
+        return self._adopt(flow.guard, label)
+
+    def _adopt(self, guard: PortGuard, label: str) -> Flow:
+        server = (self.address, self.port)
+        flow = Flow(self.link, guard, server, scope_id=self.scope_id, label=label)
+        self._flows.append(flow)
+        return flow
+
+    def syn_options(self, *fast_open: tcp_options.FastOpen, flow: Flow) -> bytes:
+        """The option area of an everyday SYN with these Fast Open options."""
+        mss = IPV6_MSS if ":" in self.address else IPV4_MSS
+        return tcp_options.encode(usual_options(mss, flow.timestamp, fast_open))
+
+    def learn_round_trip(self, flow: Flow) -> None:
+        """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""
+        sample = flow.round_trip
+        if sample is not None and not self.round_trips.may_be_repeated(sample):
+            self.round_trips.add(max(sample, 0.0))
+
+    async def plain_syn(self, label: str) -> Flow:
+        """A control: an everyday SYN, and the wait for its answer; never pending."""
+        flow = self.new_flow(label)
+        await flow.send_syn(self.syn_options(flow=flow))
+        await flow.wait(
+            lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
+            self.round_trips.syn_wait(self.timeout),
+        )
+        self.learn_round_trip(flow)
+        return flow
+
+    async def is_answering(self) -> bool:
+        """True if a plain SYN is answered now, within a few attempts."""
+        for _ in range(self.attempts):
+            flow = await self.plain_syn("control: plain SYN")
+            self.close_later(flow)
+            if flow.syn_ack is not None:
+                return True
+        return False
+
+    async def ordinary_answer(self) -> OrdinaryAnswer:
+        """What the application answers on a plain connection; asked once."""
+        if self._ordinary is None:
+            self._ordinary = asyncio.create_task(self._ask_ordinarily())
+        return await asyncio.shield(self._ordinary)
+
+    async def _ask_ordinarily(self) -> OrdinaryAnswer:
+        answer = OrdinaryAnswer()
+        if self.payload.answers:
+            for _ in range(self.attempts):
+                if await self.ask_once_more(answer):
+                    break
+        return answer
+
+    async def ask_once_more(self, answer: OrdinaryAnswer) -> bool:
+        """Ask on another plain connection and add what comes; False when nothing came."""
+        flow = await self.plain_syn("control: plain connection")
+        try:
+            if flow.syn_ack is None:
+                return False
+            signature = await self.converse(flow, self.payload.data)
+            if signature is None:
+                return False
+            answer.signatures.add(signature)
+            asked, first = flow.handshake_done_time, flow.first_data_time
+            if asked is not None and first is not None:
+                delay = first - asked - (self.round_trips.smallest or 0.0)
+                answer.delay = max(answer.delay, delay)
+            return True
+        finally:
+            self.close_later(flow)
+
+    async def converse(self, flow: Flow, data: bytes) -> bytes | None:
+        """Send data as the handshake's ACK and wait for the answer's stable part.
+
+        Data that is not acknowledged is sent again, like any client would; None when no answer came
+        in time, or the server reset the connection.
+        """
+        start = flow.next_offset
+        await flow.send_data(data)
+        return await self.await_answer(flow, resend=(start, data))
+
+    async def await_answer(
+        self, flow: Flow, *, resend: tuple[int, bytes] | None = None
+    ) -> bytes | None:
+        """Wait for the answer's stable part; None when the time is up or the server reset."""
+        deadline = time.monotonic() + self.timeout
+        pause = max(0.25, 2 * self.round_trip)
+
+        def ended() -> bool:
+            return self.payload.signature(flow.stream) is not None or flow.reset is not None
+
+        while not await flow.wait(ended, min(pause, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return None
+            if resend is not None and not flow.has_acknowledged(resend[0] + len(resend[1])):
+                await flow.resend_from(*resend)
+            elif flow.server_has_closed:
+                return None
+            else:
+                await flow.acknowledge()  # the first one may have been lost
+            pause *= 2
+        return self.payload.signature(flow.stream)
+
+    async def quiet(self) -> float:
+        """How long to look for an answer before it may be called absent, in seconds."""
+        ordinary = await self.ordinary_answer()
+        jitter = 4 * self.round_trips.variation
+        return min(self.timeout, QUIET_FLOOR + 3 * ordinary.delay + jitter)
+
+    def close_later(self, flow: Flow) -> None:
+        """End the connection in the background; ``finish`` waits for it."""
+        self.run_later(flow.close(self.round_trip))
+
+    def run_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on in the background until ``finish``."""
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def finish(self) -> None:
+        """Wait until every connection is closed; ports stay guarded until then."""
+        if self._ordinary is not None:
+            self._ordinary.cancel()
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def abandon(self) -> None:
+        """Close what is open after an interruption; one packet or two for each, no long wait."""
+        for flow in self._flows:
+            with contextlib.suppress(TfocheckError):
+                await flow.abandon()
+
+    def release(self) -> None:
+        """Give all ports back and stop capturing this address."""
+        for flow in self._flows:
+            flow.release()
+        self.link.unwatch(self.address, self.port)
+
+    @property
+    def kernel_resets(self) -> int:
+        """Resets that the local kernel sent in our name: the guard has failed if there is one."""
+        return sum(flow.kernel_resets for flow in self._flows)

@@ -1,0 +1,487 @@
+"""One crafted connection: open, expect, acknowledge, close.
+
+Rules that hold here:
+
+* A flow never re-sends a SYN by itself: a server repeats its SYN-ACK without the Fast Open option,
+  so a repeated SYN would see "no cookie" where there was one. A retry is a new flow.
+* A pending Fast Open is never reset (RFC 7413 section 5.1: a reset one keeps its place in the
+  server's queue). ``close`` completes the handshake first; an ordinary half-open one is reset.
+* Sequence arithmetic is modulo 2**32 everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from tfocheck.case import FlowRecord
+from tfocheck.tcp import options as tcp_options
+from tfocheck.tcp.guard import PortGuard
+from tfocheck.tcp.link import FlowKey, IcmpError, Link, Listener
+from tfocheck.tcp.options import FastOpen, Option
+from tfocheck.tcp.segment import SEQUENCE_SPACE, Captured, Flags, Segment
+
+RECEIVE_WINDOW = 65535
+LEAST_REPEAT = 0.5
+"""A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
+answers a doubled SYN: timers start at a second (RFC 6298 section 2.1)."""
+
+CLOSE_SECONDS = 1.0
+"""How long a close waits for the server's FIN before it resets a completed connection."""
+
+
+def relative(number: int, base: int) -> int:
+    """The distance from base to number, -2**31 to 2**31 - 1 (RFC 9293 section 3.4)."""
+    distance = (number - base) % SEQUENCE_SPACE
+    return distance - SEQUENCE_SPACE if distance >= SEQUENCE_SPACE // 2 else distance
+
+
+def usual_options(
+    mss: int, timestamp: int, fast_open: Sequence[FastOpen] = ()
+) -> tuple[Option, ...]:
+    """The options of an everyday SYN, and these Fast Open options behind them.
+
+    The order is Linux's. What leaves no room for a long cookie is left out: first the timestamps,
+    then all but the MSS.
+    """
+    asked = [option.to_option() for option in fast_open]
+    size = sum(len(option.encode()) for option in asked)
+    everyday = (
+        tcp_options.mss(mss),
+        tcp_options.sack_permitted(),
+        tcp_options.timestamps(timestamp, 0),
+        tcp_options.no_operation(),
+        tcp_options.window_scale(7),
+    )
+    without_timestamps = (everyday[0], everyday[3], everyday[4])
+    for choice in (everyday, without_timestamps, everyday[:1], ()):
+        if sum(len(option.encode()) for option in choice) + size <= tcp_options.MAX_OPTION_BYTES:
+            return (*choice, *asked)
+    raise ValueError(f"Fast Open options of {size} bytes do not fit into a TCP header")
+
+
+class Flow(Listener):
+    """A crafted connection from a guarded port of ours.
+
+    Everything that was captured of it is in ``packets``, in order. Times are Unix seconds, waits
+    are seconds.
+    """
+
+    def __init__(
+        self, link: Link, guard: PortGuard, server: tuple[str, int], *, scope_id: int, label: str
+    ) -> None:
+        self._link = link
+        self.guard = guard
+        self._scope_id = scope_id
+        self._changed = asyncio.Event()
+        self.server = server
+        self.key = FlowKey(guard.address, guard.port, *server)
+        self.label = label
+        self.decided = False
+        self.packets: list[Captured] = []
+        self.isn = secrets.randbelow(SEQUENCE_SPACE)
+        self.server_isn: int | None = None
+        self.icmp: IcmpError | None = None
+        self.syn_data = b""
+        self._syn_options = b""
+        self.kernel_resets = 0
+        self._send_next = self.isn
+        self._handshake_done = False
+        self._fin_sent = False
+        self._owes_ack = False
+        self._timestamps = False
+        self._last_timestamp = 0
+        self._clock_offset = secrets.randbelow(SEQUENCE_SPACE)
+        self._data_at: dict[int, bytes] = {}
+        self._server_fin: int | None = None
+        self._stream = b""
+        link.attend(self.key, self)
+
+    # --- what has been seen -------------------------------------------------------------------
+
+    def segment_captured(self, captured: Captured) -> None:
+        """Take in a captured segment; called by the link."""
+        self.packets.append(captured)
+        segment = captured.segment
+        if captured.sent:
+            # Ours always carry ACK; the kernel's reset to a segment with ACK never does.
+            self.kernel_resets += segment.is_reset and not segment.flags & Flags.ACK
+        else:
+            self._take_in(segment)
+        self._changed.set()
+
+    def icmp_received(self, error: IcmpError) -> None:
+        """Take in an ICMP error; called by the link."""
+        self.icmp = error
+        self._changed.set()
+
+    def _take_in(self, segment: Segment) -> None:
+        if segment.is_syn_ack and self.server_isn is None and self._acknowledges_syn(segment):
+            self.server_isn = segment.seq
+            self._timestamps = segment.option_list.timestamps is not None
+        if self.server_isn is None or segment.is_reset:
+            return
+        # A repeated SYN-ACK or FIN as well: our ACK was lost.
+        self._owes_ack = self._owes_ack or segment.sequence_length > 0
+        stamps = segment.option_list.timestamps
+        if stamps is not None:
+            self._last_timestamp = stamps[0]
+        start = relative(segment.seq, self.server_isn + 1)
+        if segment.flags & Flags.SYN:
+            start += 1
+        if start < 0:
+            return
+        if segment.payload and len(segment.payload) > len(self._data_at.get(start, b"")):
+            self._data_at[start] = segment.payload
+        if segment.flags & Flags.FIN:
+            self._server_fin = start + len(segment.payload)
+        self._stream = self._assemble()
+
+    def _acknowledges_syn(self, segment: Segment) -> bool:
+        return 1 <= relative(segment.ack, self.isn) <= 1 + len(self.syn_data)
+
+    def _assemble(self) -> bytes:
+        stream = b""
+        for start in sorted(self._data_at):
+            if start > len(stream):
+                break
+            stream += self._data_at[start][len(stream) - start :]
+        return stream
+
+    @property
+    def stream(self) -> bytes:
+        """The server's data so far, in order and without gaps."""
+        return self._stream
+
+    @property
+    def received(self) -> list[Captured]:
+        """The server's segments in the order of their arrival."""
+        return [captured for captured in self.packets if not captured.sent]
+
+    @property
+    def syn_acks(self) -> list[Captured]:
+        """Every SYN-ACK that answers our SYN, repeated ones included."""
+        return [
+            captured
+            for captured in self.received
+            if captured.segment.is_syn_ack and self._acknowledges_syn(captured.segment)
+        ]
+
+    @property
+    def syn_ack(self) -> Captured | None:
+        """The first SYN-ACK."""
+        return next(iter(self.syn_acks), None)
+
+    @property
+    def repeated_syn_ack(self) -> Captured | None:
+        """The first SYN-ACK that the server's timer sent, not the network's doubling."""
+        first = self.syn_ack
+        for captured in self.syn_acks:
+            if first is not None and captured.time - first.time >= LEAST_REPEAT:
+                return captured
+        return None
+
+    @property
+    def reset(self) -> Captured | None:
+        """The server's RST, if one came that may be believed (RFC 9293 section 3.10.7.3)."""
+        for captured in self.received:
+            segment = captured.segment
+            if segment.is_reset and (
+                self._acknowledges_syn(segment) if self.server_isn is None else True
+            ):
+                return captured
+        return None
+
+    @property
+    def syn_time(self) -> float | None:
+        """When our first SYN left, by the kernel's clock."""
+        for captured in self.packets:
+            if captured.sent and captured.segment.flags & Flags.SYN:
+                return captured.time
+        return None
+
+    @property
+    def first_data_time(self) -> float | None:
+        """When the server's first data came, by the kernel's clock."""
+        return next((each.time for each in self.received if each.segment.payload), None)
+
+    @property
+    def handshake_done_time(self) -> float | None:
+        """When our first ACK left, by the kernel's clock; from then on nothing is early."""
+        for captured in self.packets:
+            if captured.sent and captured.segment.flags & (Flags.SYN | Flags.ACK) == Flags.ACK:
+                return captured.time
+        return None
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds from our SYN to the first SYN-ACK."""
+        first = self.syn_ack
+        if first is None or self.syn_time is None:
+            return None
+        return first.time - self.syn_time
+
+    @property
+    def acknowledged(self) -> int | None:
+        """How much the first SYN-ACK acknowledges, relative to our ISN: 1 is the SYN alone."""
+        first = self.syn_ack
+        return None if first is None else relative(first.segment.ack, self.isn)
+
+    @property
+    def early_data(self) -> list[Captured]:
+        """The server's segments with data that came before our handshake was completed."""
+        done = self.handshake_done_time
+        return [
+            captured
+            for captured in self.received
+            if captured.segment.payload and (done is None or captured.time < done)
+        ]
+
+    @property
+    def fin_acknowledged(self) -> bool:
+        """True once the server has acknowledged our FIN."""
+        return self._fin_sent and self.has_acknowledged(relative(self._send_next, self.isn))
+
+    @property
+    def is_closed(self) -> bool:
+        """True once both sides have closed, or the server has reset the connection."""
+        return (self.fin_acknowledged and self.server_has_closed) or self.reset is not None
+
+    @property
+    def next_offset(self) -> int:
+        """Where our next byte goes, relative to our ISN."""
+        self._accept_acknowledgement()
+        return relative(self._send_next, self.isn)
+
+    def has_acknowledged(self, offset: int) -> bool:
+        """True once the server has acknowledged everything before this offset from our ISN."""
+        return any(
+            relative(captured.segment.ack, self.isn) >= offset
+            for captured in self.received
+            if captured.segment.flags & Flags.ACK and not captured.segment.is_reset
+        )
+
+    @property
+    def server_has_closed(self) -> bool:
+        """True once the server's FIN has come and nothing before it is missing."""
+        return self._server_fin is not None and self._server_fin == len(self._stream)
+
+    async def wait(self, seen: Callable[[], bool], seconds: float) -> bool:
+        """Wait until the condition holds; False when the time is up before it does."""
+        deadline = time.monotonic() + seconds
+        while not seen():
+            self._changed.clear()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return seen()
+        return True
+
+    # --- what we send -------------------------------------------------------------------------
+
+    async def send_syn(
+        self, options: bytes, data: bytes = b"", *, window: int = RECEIVE_WINDOW
+    ) -> None:
+        """Send the SYN with this option area, and this data behind it."""
+        self.syn_data = data
+        self._syn_options = options
+        self._send_next = (self.isn + 1 + len(data)) % SEQUENCE_SPACE
+        await self._send(self.isn, Flags.SYN, options=options, payload=data, window=window, ack=0)
+
+    async def repeat_syn(self, options: bytes | None = None, data: bytes | None = None) -> None:
+        """Send the SYN again with the same ISN; as it was, unless told to change its parts."""
+        await self._send(
+            self.isn,
+            Flags.SYN,
+            options=self._syn_options if options is None else options,
+            payload=self.syn_data if data is None else data,
+            ack=0,
+        )
+
+    async def acknowledge(self) -> None:
+        """Acknowledge what has come so far; the first one completes the handshake."""
+        self._accept_acknowledgement()
+        await self._send(self._send_next, Flags.ACK)
+
+    async def send_data(self, data: bytes) -> None:
+        """Send data with an ACK; the first one completes the handshake as well."""
+        self._accept_acknowledgement()
+        start = self._send_next
+        self._send_next = (start + len(data)) % SEQUENCE_SPACE
+        await self._send(start, Flags.ACK | Flags.PSH, payload=data)
+
+    async def resend_from(self, start: int, data: bytes) -> None:
+        """Send data again, at a sequence number relative to our ISN."""
+        await self._send((self.isn + start) % SEQUENCE_SPACE, Flags.ACK | Flags.PSH, payload=data)
+
+    async def send_fin(self) -> None:
+        """Send our FIN; calling it again repeats it."""
+        self._accept_acknowledgement()
+        if not self._fin_sent:
+            self._fin_sent = True
+            self._send_next = (self._send_next + 1) % SEQUENCE_SPACE
+        await self._send((self._send_next - 1) % SEQUENCE_SPACE, Flags.FIN | Flags.ACK)
+
+    async def send_reset(self) -> None:
+        """Reset the connection; never to be called on a pending Fast Open."""
+        self._accept_acknowledgement()
+        await self._send(self._send_next, Flags.RST | Flags.ACK, window=0, plain=True)
+
+    def _accept_acknowledgement(self) -> None:
+        """After the SYN-ACK, go on from what it acknowledged (RFC 7413 section 4.2.2, client)."""
+        if not self._handshake_done and self.acknowledged is not None:
+            self._handshake_done = True
+            self._send_next = (self.isn + self.acknowledged) % SEQUENCE_SPACE
+
+    async def _send(
+        self,
+        seq: int,
+        flags: Flags,
+        *,
+        options: bytes | None = None,
+        payload: bytes = b"",
+        window: int = RECEIVE_WINDOW,
+        ack: int | None = None,
+        plain: bool = False,
+    ) -> None:
+        if options is None:
+            options = b"" if plain else self._later_options()
+        if ack is None:
+            ack = self._receive_next()
+            self._owes_ack = False
+        await self._link.send(
+            Segment(
+                source=self.key.client,
+                source_port=self.key.client_port,
+                destination=self.key.server,
+                destination_port=self.key.server_port,
+                seq=seq,
+                ack=ack,
+                flags=flags,
+                window=window,
+                options=options,
+                payload=payload,
+                ip_id=secrets.randbelow(1 << 16),
+            ),
+            self._scope_id,
+        )
+
+    def _receive_next(self) -> int:
+        if self.server_isn is None:
+            return 0
+        count = len(self._stream) + self.server_has_closed
+        return (self.server_isn + 1 + count) % SEQUENCE_SPACE
+
+    @property
+    def timestamp(self) -> int:
+        """Our TSval now: milliseconds from a random start (RFC 7323 section 5.4)."""
+        return (int(time.monotonic() * 1000) + self._clock_offset) % SEQUENCE_SPACE
+
+    def _later_options(self) -> bytes:
+        """RFC 7323 section 3.2: once agreed upon, every segment carries timestamps."""
+        if not self._timestamps:
+            return b""
+        stamps = tcp_options.timestamps(self.timestamp, self._last_timestamp)
+        nop = tcp_options.no_operation()
+        return tcp_options.encode((nop, nop, stamps))
+
+    # --- the end ------------------------------------------------------------------------------
+
+    @property
+    def may_be_pending(self) -> bool:
+        """True while this could occupy a place in the server's queue of pending Fast Opens.
+
+        Data acknowledged by the SYN-ACK, or a Fast Open option that was answered without a cookie:
+        a server that needs no cookie may have taken it as an open.
+        """
+        if self.acknowledged is None or self._handshake_done or self.reset is not None:
+            return False
+        asked = any(
+            captured.sent and captured.segment.flags & Flags.SYN and captured.segment.fast_open
+            for captured in self.packets
+        )
+        first = self.syn_ack
+        refused = first is not None and first.segment.fast_open is not None
+        if self.syn_data:
+            return self.acknowledged > 1
+        return asked and not refused
+
+    async def complete(self, round_trip: float) -> None:
+        """Complete the handshake and close our side; returns once the server is known to have it.
+
+        From then on the server counts no pending Fast Open for this flow. An ACK that gets lost is
+        followed by FINs, at most for ``CLOSE_SECONDS`` and 4 RTT.
+        """
+        if not self._handshake_done:
+            await self.acknowledge()
+        pause = max(0.2, 2 * round_trip)
+        deadline = time.monotonic() + CLOSE_SECONDS + 4 * round_trip
+        while time.monotonic() < deadline:
+            await self.send_fin()
+            if await self.wait(lambda: self.fin_acknowledged or self.reset is not None, pause):
+                return
+
+    async def close(self, round_trip: float) -> None:
+        """End the connection as a polite client would; ``round_trip`` in seconds paces the waits.
+
+        A half-open connection is reset, a pending Fast Open is completed first, a completed one is
+        closed by FIN, acknowledging what still comes.
+        """
+        if self.acknowledged is None or self.reset is not None:
+            return
+        if not self._handshake_done and not self.may_be_pending:
+            await self.send_reset()
+            return
+        if not self.fin_acknowledged:
+            await self.complete(round_trip)
+        deadline = time.monotonic() + CLOSE_SECONDS + 4 * round_trip
+        while self.reset is None:
+            # Everything that arrives together is acknowledged by one segment.
+            await asyncio.sleep(0)
+            if self._owes_ack:
+                await self.acknowledge()
+            known = len(self.received)
+            left = deadline - time.monotonic()
+            if (
+                self.server_has_closed
+                or left <= 0
+                or not await self.wait(
+                    lambda known=known: len(self.received) > known,  # type: ignore[misc]
+                    left,
+                )
+            ):
+                break
+        if not self.is_closed and self.fin_acknowledged:
+            await self.send_reset()
+
+    async def abandon(self) -> None:
+        """End the connection at once, without a wait, and still never reset a pending Fast Open."""
+        if self.acknowledged is None or self.is_closed:
+            return
+        if self._handshake_done or self.may_be_pending:
+            await self.acknowledge()
+            await self.send_fin()
+        else:
+            await self.send_reset()
+
+    def release(self) -> None:
+        """Stop listening and give the port back."""
+        self._link.leave(self.key)
+        self.guard.release()
+
+    def record(self) -> FlowRecord:
+        """The packets so far, as evidence."""
+        return FlowRecord(
+            label=self.label,
+            client=(self.key.client, self.key.client_port),
+            server=self.server,
+            client_isn=self.isn,
+            server_isn=self.server_isn,
+            packets=tuple(self.packets),
+            decided=self.decided,
+        )

@@ -1,0 +1,185 @@
+"""A TCP segment with its addresses: built and dissected with Scapy, carried as a frozen value.
+
+Rules that hold here:
+
+* ``Segment`` has no clock and no socket; ``Captured`` adds what the capture knows of one.
+* Options stay bytes (see ``options``): any list can be sent, any list can be received.
+* Sequence numbers are absolute; whoever shows them to a human makes them relative.
+
+Source: RFC 9293 section 3.1 (header), RFC 791, RFC 8200.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+
+logging.getLogger("scapy").setLevel(logging.ERROR)
+
+from scapy.layers.inet import IP, TCP  # noqa: E402  (Scapy warns while it is imported)
+from scapy.layers.inet6 import IPv6  # noqa: E402
+from scapy.packet import Packet, Raw  # noqa: E402
+
+from tfocheck.tcp import options as tcp_options  # noqa: E402
+
+SEQUENCE_SPACE = 1 << 32
+DEFAULT_TTL = 64
+IP_PROTOCOL_TCP = 6
+
+
+class Flags(enum.IntFlag):
+    """The control bits of RFC 9293 section 3.1 (with RFC 3168's two)."""
+
+    NONE = 0
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    PSH = 0x08
+    ACK = 0x10
+    URG = 0x20
+    ECE = 0x40
+    CWR = 0x80
+
+    def __str__(self) -> str:
+        names = (flag.name or "" for flag in type(self) if flag in self)
+        order = {"SYN": 0, "FIN": 1, "RST": 2, "PSH": 3, "URG": 4, "ACK": 5}
+        return ",".join(sorted(names, key=lambda name: order.get(name, 9))) or "none"
+
+
+class NotTcpError(ValueError):
+    """These bytes are no TCP segment that could be read."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One TCP segment and the addresses it travels between.
+
+    Addresses are literals without a zone; ``seq``, ``ack`` absolute modulo 2**32; ``window`` as in
+    the header (unscaled); ``options`` the option area, a whole number of words, at most 40 bytes.
+    """
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    seq: int
+    ack: int = 0
+    flags: Flags = Flags.NONE
+    window: int = 65535
+    options: bytes = b""
+    payload: bytes = b""
+    ttl: int = DEFAULT_TTL
+    ip_id: int = 0
+
+    @cached_property
+    def option_list(self) -> tcp_options.OptionList:
+        """The options, as far as they can be read."""
+        return tcp_options.walk(self.options)
+
+    @property
+    def fast_open(self) -> tcp_options.FastOpen | None:
+        """The Fast Open option of this segment, in either form."""
+        return self.option_list.fast_open
+
+    @property
+    def sequence_length(self) -> int:
+        """SEG.LEN of RFC 9293 section 3.4: the payload, and one each for SYN and FIN."""
+        flags = self.flags
+        return len(self.payload) + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
+
+    @property
+    def is_syn_ack(self) -> bool:
+        """SYN and ACK, and no RST."""
+        return self.flags & (Flags.SYN | Flags.ACK | Flags.RST) == Flags.SYN | Flags.ACK
+
+    @property
+    def is_reset(self) -> bool:
+        """RST, with or without ACK."""
+        return bool(self.flags & Flags.RST)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A segment as the capture saw it.
+
+    ``time`` is the kernel's time of it, Unix seconds; ``sent`` tells our own packets from the
+    server's; ``gso_size`` is the real segment size in bytes when the kernel handed us several
+    segments as one (0: it is one); ``interface`` is the name of the interface it passed.
+    """
+
+    segment: Segment
+    time: float
+    sent: bool
+    gso_size: int = 0
+    interface: str = ""
+
+
+def build(segment: Segment) -> bytes:
+    """The IPv4 or IPv6 packet that carries the segment, checksums included."""
+    # Scapy counts what follows the fixed header as payload, so hand-made option bytes of any
+    # content travel unchanged and still enter the checksum.
+    tcp = TCP(
+        sport=segment.source_port,
+        dport=segment.destination_port,
+        seq=segment.seq % SEQUENCE_SPACE,
+        ack=segment.ack % SEQUENCE_SPACE,
+        dataofs=5 + len(tcp_options.pad(segment.options)) // 4,
+        flags=int(segment.flags),
+        window=segment.window,
+    ) / Raw(tcp_options.pad(segment.options) + segment.payload)
+    if ipaddress.ip_address(segment.destination).version == 6:
+        ip: Packet = IPv6(src=segment.source, dst=segment.destination, hlim=segment.ttl)
+    else:
+        ip = IP(
+            src=segment.source,
+            dst=segment.destination,
+            ttl=segment.ttl,
+            id=segment.ip_id,
+            flags="DF",
+        )
+    return bytes(ip / tcp)
+
+
+def dissect(packet: bytes) -> Segment:
+    """Read an IPv4 or IPv6 packet; bytes after the packet's own length (link padding) are cut.
+
+    Raises NotTcpError for anything that is not a whole, first-fragment TCP segment.
+    """
+    version = packet[0] >> 4 if packet else 0
+    # Only fixed headers go through Scapy: its option and payload parsers would see hostile bytes.
+    if version == 4 and len(packet) >= 20:
+        ip: Packet = IP(packet[:20])
+        start, end = ip.ihl * 4, ip.len or len(packet)
+        is_tcp = ip.proto == IP_PROTOCOL_TCP and ip.frag == 0 and ip.ihl >= 5
+        ttl, ip_id = ip.ttl, ip.id
+    elif version == 6 and len(packet) >= 40:
+        ip = IPv6(packet[:40])
+        start, end = 40, 40 + ip.plen if ip.plen else len(packet)
+        is_tcp = ip.nh == IP_PROTOCOL_TCP
+        ttl, ip_id = ip.hlim, 0
+    else:
+        raise NotTcpError("no IPv4 or IPv6 header")
+    end = min(end, len(packet))
+    if not is_tcp or end < start + 20:
+        raise NotTcpError("no whole TCP header")
+    tcp = TCP(packet[start : start + 20])
+    data = start + tcp.dataofs * 4
+    if tcp.dataofs < 5 or data > end:
+        raise NotTcpError("the TCP data offset makes no sense")
+    return Segment(
+        source=ip.src,
+        source_port=tcp.sport,
+        destination=ip.dst,
+        destination_port=tcp.dport,
+        seq=tcp.seq,
+        ack=tcp.ack,
+        flags=Flags(int(tcp.flags) & 0xFF),
+        window=tcp.window,
+        options=packet[start + 20 : data],
+        payload=packet[data:end],
+        ttl=ttl,
+        ip_id=ip_id,
+    )
