@@ -6,12 +6,13 @@ import secrets
 
 from tfocheck.case import Level, Outcome, Severity, case
 from tfocheck.probe import Probe
+from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 
 _FORGERY = (
     "Anybody can open connections with data from spoofed addresses. A cookie must be a keyed MAC "
-    "over the client's address, checked in full (RFC 7413 section 4.1.2); on Linux look at bit 0x200 "
-    "of net.ipv4.tcp_fastopen, which accepts data without a cookie."
+    "over the client's address, checked in full (RFC 7413 section 4.1.2); on Linux look at bit "
+    "0x200 of net.ipv4.tcp_fastopen, which accepts data without a cookie."
 )
 
 
@@ -80,34 +81,41 @@ async def truncated_cookie(probe: Probe) -> Outcome:
 
 
 @case(
-    "forged.fallback",
-    section="4.2.2",
+    "cookie.port-independent",
+    section="4.1.2",
     level=Level.PROCEDURE,
     severity=Severity.MAJOR,
-    title="After a rejected cookie the connection works, and its data counts once",
-    requirement="A SYN whose cookie is not valid falls back to an ordinary handshake; the client "
-    "sends its data again, and the application gets it once.",
-    expected="falls back to an ordinary handshake and serves the data that is sent again, once",
-    advice="Clients whose cookie has gone stale lose their connection, or have their request done "
-    "twice: the stack must drop the data of a rejected SYN and go on as with any other SYN.",
-    needs=("open.data-acked",),
-    faults=("delivers-rejected-data", "breaks-after-reject"),
+    title="A cookie holds for every port of its client",
+    requirement="A cookie belongs to the client's IP address: the client uses it from other ports.",
+    expected="accepts a cookie from ports other than the one it was issued to",
+    advice="Clients open each connection from another port, so a cookie bound to a port is never "
+    "honoured: leave the port out of the MAC, or let the load balancer spread by address alone.",
+    needs=("option.cookie-format",),
+    faults=("binds-port",),
 )
-async def fallback(probe: Probe) -> Outcome:
-    await probe.positive_control()
-    payload = probe.payload
-    size = len(probe.cookie)
+async def port_independent(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def opens(label: str, cookie: bytes, after: Flow | None = None) -> bool:
+        async with probe.alone(label, FastOpen(cookie), data=data, after=after) as flow:
+            if flow.acknowledged == 1 + len(data):
+                probe.accepted()
+            return flow.acknowledged != 1
 
     async def attempt() -> Outcome:
-        forged = FastOpen(secrets.token_bytes(size))
-        # The head of a request: were it delivered besides the whole, the answer would be another.
-        head = payload.data[: payload.split]
-        async with probe.beside_others("forged cookie", forged, data=head, rejected=True) as flow:
-            if flow.acknowledged != 1:
-                return probe.skipped("the forged cookie was accepted: see forged.random")
-            wrong = await probe.serves(flow, payload.data)
-            if wrong:
-                return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
-            return probe.passed("ack 1, then handshake and the data again: served as usual")
+        async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
+            syn_ack = asked.syn_ack
+            option = syn_ack.segment.fast_open if syn_ack else None
+            if option is None or not option.has_legal_cookie:
+                return probe.undecided("the SYN-ACK has no legal cookie this time")
+        others = [await opens("the cookie from another port", option.cookie) for _ in range(3)]
+        if all(others):
+            return probe.passed("accepted from 3 other ports", conclusive=True)
+        own = await opens("the cookie from its own port", option.cookie, after=asked)
+        if not own:
+            return probe.skipped("not accepted from its own port either: see open.data-acked")
+        if any(others):
+            return probe.undecided(f"accepted from {sum(others)} of 3 other ports")
+        return probe.breach("accepted from the port that it was issued to, not from 3 others")
 
-    return await probe.agree(attempt, unanswered="a SYN with a forged cookie and data")
+    return await probe.agree(attempt, together=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tfocheck.case import Level, Outcome, Severity, Verdict, case
-from tfocheck.probe import Probe, repeated_syn_ack
-from tfocheck.tcp.flow import Flow
+from tfocheck.probe import Probe
 from tfocheck.tcp.options import FastOpen
 
 _SWITCH_ON = (
@@ -34,9 +33,9 @@ async def request(probe: Probe) -> Outcome:
             syn_ack = flow.syn_ack
             option = syn_ack.segment.fast_open if syn_ack else None
             if option is None:
-                return probe.skipped("TFO not offered: the SYN-ACK has no Fast Open option")
+                return probe.skipped("no cookie: the SYN-ACK has no Fast Open option")
             if option.is_request:
-                return probe.skipped("TFO not offered: the SYN-ACK's Fast Open option is empty")
+                return probe.skipped("no cookie: the SYN-ACK's Fast Open option is empty")
             if option.has_legal_cookie and not option.experimental:
                 probe.session.cookie = option.cookie
             return probe.passed(f"a cookie of {len(option.cookie)} bytes", conclusive=True)
@@ -89,66 +88,3 @@ async def not_volunteered(probe: Probe) -> Outcome:
 )
 async def request_with_data(probe: Probe) -> Outcome:
     return await probe.rejects([("cookie request", lambda: b"")], is_request=True)
-
-
-@case(
-    "cookie.synack-retransmit",
-    section="4.2.2",
-    level=Level.SHOULD,
-    severity=Severity.MINOR,
-    title="A repeated SYN-ACK to a request has no Fast Open option",
-    requirement="When its timer fires, the server repeats the SYN-ACK without the Fast Open "
-    "option, in case a box on the way drops packets that carry it.",
-    expected="repeats its SYN-ACK without the Fast Open option",
-    advice="Where a middlebox drops the option, such a server can't be reached at all by a client "
-    "that asks for a cookie.",
-    faults=("repeats-option",),
-)
-async def synack_retransmit(probe: Probe) -> Outcome:
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
-            probe.observing()
-            return await repeated_syn_ack(probe, flow)
-
-    return await probe.agree(attempt, need=2)
-
-
-@case(
-    "cookie.port-independent",
-    section="4.1.2",
-    level=Level.PROCEDURE,
-    severity=Severity.MAJOR,
-    title="A cookie holds for every port of its client",
-    requirement="A cookie belongs to the client's IP address: the client uses it from other ports.",
-    expected="accepts a cookie from ports other than the one it was issued to",
-    advice="Clients open each connection from another port, so a cookie bound to a port is never "
-    "honoured: leave the port out of the MAC, or let the load balancer spread by address alone.",
-    needs=("option.cookie-format",),
-    faults=("binds-port",),
-)
-async def port_independent(probe: Probe) -> Outcome:
-    data = probe.payload.data
-
-    async def opens(label: str, cookie: bytes, after: Flow | None = None) -> bool:
-        async with probe.alone(label, FastOpen(cookie), data=data, after=after) as flow:
-            if flow.acknowledged == 1 + len(data):
-                probe.accepted()
-            return flow.acknowledged != 1
-
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
-            syn_ack = asked.syn_ack
-            option = syn_ack.segment.fast_open if syn_ack else None
-            if option is None or not option.has_legal_cookie:
-                return probe.undecided("the SYN-ACK has no legal cookie this time")
-        others = [await opens("the cookie from another port", option.cookie) for _ in range(3)]
-        if all(others):
-            return probe.passed("accepted from 3 other ports", conclusive=True)
-        own = await opens("the cookie from its own port", option.cookie, after=asked)
-        if not own:
-            return probe.skipped("not accepted from its own port either: see open.data-acked")
-        if any(others):
-            return probe.undecided(f"accepted from {sum(others)} of 3 other ports")
-        return probe.breach("accepted from the port that it was issued to, not from 3 others")
-
-    return await probe.agree(attempt, together=False)

@@ -1,6 +1,8 @@
-"""RFC 7413 section 4.2.2: Fast Open with a valid cookie."""
+"""RFC 7413 section 4.2.2: what the server does with a cookie, and how it falls back."""
 
 from __future__ import annotations
+
+import secrets
 
 from tfocheck.case import Level, Outcome, Severity, case
 from tfocheck.probe import Probe, UnusableError, repeated_syn_ack
@@ -13,6 +15,62 @@ def _must_be_open(flow: Flow, size: int) -> None:
     """Go on only if the valid cookie was honoured this time; else the attempt proves nothing."""
     if flow.acknowledged != 1 + size:
         raise UnusableError("the valid cookie was not honoured this time")
+
+
+@case(
+    "forged.fallback",
+    section="4.2.2",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="After a rejected cookie the connection works, and its data counts once",
+    requirement="A SYN whose cookie is not valid falls back to an ordinary handshake; the client "
+    "sends its data again, and the application gets it once.",
+    expected="falls back to an ordinary handshake and serves the data that is sent again, once",
+    advice="Clients whose cookie has gone stale lose their connection, or have their request done "
+    "twice: the stack must drop the data of a rejected SYN and go on as with any other SYN.",
+    needs=("open.data-acked",),
+    faults=("delivers-rejected-data", "breaks-after-reject"),
+)
+async def fallback(probe: Probe) -> Outcome:
+    await probe.positive_control()
+    payload = probe.payload
+    size = len(probe.cookie)
+
+    async def attempt() -> Outcome:
+        forged = FastOpen(secrets.token_bytes(size))
+        # The head of a request: were it delivered besides the whole, the answer would be another.
+        head = payload.data[: payload.split]
+        async with probe.beside_others("forged cookie", forged, data=head, rejected=True) as flow:
+            if flow.acknowledged != 1:
+                return probe.skipped("the forged cookie was accepted: see forged.random")
+            wrong = await probe.serves(flow, payload.data)
+            if wrong:
+                return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
+            return probe.passed("ack 1, then handshake and the data again: served as usual")
+
+    return await probe.agree(attempt, unanswered="a SYN with a forged cookie and data")
+
+
+@case(
+    "cookie.synack-retransmit",
+    section="4.2.2",
+    level=Level.SHOULD,
+    severity=Severity.MINOR,
+    title="A repeated SYN-ACK to a request has no Fast Open option",
+    requirement="When its timer fires, the server repeats the SYN-ACK without the Fast Open "
+    "option, in case a box on the way drops packets that carry it.",
+    expected="repeats its SYN-ACK without the Fast Open option",
+    advice="Where a middlebox drops the option, such a server can't be reached at all by a client "
+    "that asks for a cookie.",
+    faults=("repeats-option",),
+)
+async def request_synack_retransmit(probe: Probe) -> Outcome:
+    async def attempt() -> Outcome:
+        async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
+            probe.observing()
+            return await repeated_syn_ack(probe, flow)
+
+    return await probe.agree(attempt, need=2)
 
 
 @case(

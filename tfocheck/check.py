@@ -227,6 +227,7 @@ class _Runner:
         self._target = target
         self._progress = progress
         self._results: dict[str, asyncio.Future[CaseResult]] = {}
+        self._roots: dict[str, str] = {}
         self._probes = {case.id: Probe(session, case) for case in settings.cases}
 
     async def run(self) -> list[CaseResult]:
@@ -284,8 +285,9 @@ class _Runner:
             result = await asyncio.shield(self._results[need])
             if result.verdict in _HOLDS:
                 continue
-            if result.verdict is Verdict.SKIP:
-                # The reason at the root, not the chain that leads to it.
-                return Outcome(Verdict.SKIP, result.seen)
-            return Outcome(Verdict.SKIP, f"{need}: {result.verdict}: {result.seen}")
+            # The reason at the root, not the chain that leads to it.
+            root = self._roots.get(need, need)
+            self._roots[case.id] = root
+            verdict = self._results[root].result().verdict
+            return Outcome(Verdict.SKIP, f"can't be judged: see {root} ({verdict})")
         return None

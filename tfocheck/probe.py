@@ -437,13 +437,15 @@ class Probe:
         self,
         cookies: Sequence[tuple[str, Callable[[], bytes]]],
         *,
+        summary: str = "",
         is_request: bool = False,
         ignored: bool = False,
     ) -> Outcome:
         """See that none of these cookies, sent with data, opens anything.
 
-        Each is a name and a function that makes one for each attempt. With ``ignored`` the option
-        must be treated as absent: the SYN-ACK may not carry a cookie either.
+        Each is a name and a function that makes one for each attempt; ``summary`` names them all.
+        With ``ignored`` the option must be treated as absent: the SYN-ACK may not carry a cookie
+        either.
         """
         if not is_request:
             await self.positive_control()
@@ -454,7 +456,7 @@ class Probe:
             worse = [outcome for outcome in found if outcome.verdict is verdict]
             if worse:
                 return worse[0]
-        names = ", ".join(name for name, _ in cookies)
+        names = summary or ", ".join(name for name, _ in cookies)
         what = "ignored: ack 1, no cookie in reply" if ignored else "ack 1, no early answer"
         return self.passed(f"{names}: {what} ({self.attempts} attempts each)")
 
@@ -507,8 +509,7 @@ def how_unanswered(flow: Flow) -> str:
     if flow.reset is not None:
         return "a reset"
     if flow.icmp is not None:
-        icmp = flow.icmp
-        return f"an ICMP error (type {icmp.icmp_type} code {icmp.code} from {icmp.sender})"
+        return f"ICMP {flow.icmp.name} from {flow.icmp.sender}"
     return "no answer"
 
 

@@ -42,6 +42,24 @@ _AUXDATA = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan_tci
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 _TIMESPEC = struct.Struct("@ll")
 
+_ICMP_NAMES = {
+    (4, 3, 0): "network unreachable",
+    (4, 3, 1): "host unreachable",
+    (4, 3, 2): "protocol unreachable",
+    (4, 3, 3): "port unreachable",
+    (4, 3, 4): "fragmentation needed",
+    (4, 3, 9): "network administratively prohibited",
+    (4, 3, 10): "host administratively prohibited",
+    (4, 3, 13): "communication administratively prohibited",
+    (4, 11, 0): "time exceeded",
+    (6, 1, 0): "no route to destination",
+    (6, 1, 1): "communication administratively prohibited",
+    (6, 1, 3): "address unreachable",
+    (6, 1, 4): "port unreachable",
+    (6, 2, 0): "packet too big",
+    (6, 3, 0): "hop limit exceeded",
+}
+
 _BUFFER = 1 << 18
 _SAME_PACKET_SECONDS = 0.05
 _SEND_RETRIES = 50
@@ -64,6 +82,13 @@ class IcmpError:
     icmp_type: int
     code: int
     time: float
+
+    @property
+    def name(self) -> str:
+        """What the error says, in the words of RFC 792 and RFC 4443."""
+        version = 6 if ":" in self.sender else 4
+        known = _ICMP_NAMES.get((version, self.icmp_type, self.code))
+        return f'"{known}"' if known else f"error type {self.icmp_type} code {self.code}"
 
 
 class Listener:

@@ -1,0 +1,69 @@
+"""Measures what tfocheck promises of its speed and thrift: whole processes, medians of several runs.
+
+Every figure is printed with the bound it is held against; nothing fails here, timing claims don't
+belong into tests. Run it by ``make bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RUNS = 5
+LONGEST_OBSERVATION = 1.0
+"""Seconds: the server's SYN-ACK timer, which two cases wait for."""
+
+
+def measure(arguments: list[str]) -> tuple[float, float, bytes]:
+    """Wall time in seconds, peak memory in MB (largest single process), and what was printed."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfocheck", *arguments],
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        return wall, usage.ru_maxrss / 1024, output.read()
+
+
+def row(name: str, figures: list[float], unit: str, bound: str) -> None:
+    """One line: minimum, median and maximum beside the bound."""
+    middle = statistics.median(figures)
+    print(f"{name:44} {min(figures):8.2f} {middle:8.2f} {max(figures):8.2f} {unit:5} {bound}")
+
+
+def main() -> None:
+    """Measure and print."""
+    print(f"{'figure':44} {'min':>8} {'median':>8} {'max':>8} unit  bound for the median")
+    row("tfocheck --help", [measure(["--help"])[0] for _ in range(RUNS)], "s", "0.30")
+    started, walls, durations, memory, packets = [], [], [], [], []
+    for _ in range(RUNS):
+        started.append(measure(["lab", "exec", "linux", "--", "true"])[0])
+        with tempfile.TemporaryDirectory() as folder:
+            report_file = Path(folder) / "report.json"
+            wall, peak, _ = measure(["lab", "run", "linux", "--", "--json", str(report_file)])
+            report = json.loads(report_file.read_text())
+        walls.append(wall)
+        memory.append(peak)
+        durations.append(report["duration"])
+        packets.append(report["addresses"][0]["traffic"]["sent"])
+    row("building and removing lab linux", started, "s", "-")
+    row("lab run linux, whole process", walls, "s", "-")
+    bound = 1.5 * LONGEST_OBSERVATION
+    row("  of it the check itself", durations, "s", f"{bound:.2f}")
+    row("  peak memory of a process", memory, "MB", "120")
+    row("  packets sent", packets, "", "300")
+
+
+if __name__ == "__main__":
+    main()

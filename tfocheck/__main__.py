@@ -1,0 +1,7 @@
+"""``python -m tfocheck``."""
+
+import sys
+
+from tfocheck.cli import main
+
+sys.exit(main())

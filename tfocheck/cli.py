@@ -1,0 +1,575 @@
+"""The command line: ``tfocheck TARGET...``, and the subcommands ``demo`` and ``lab``.
+
+Rules that hold here:
+
+* Nothing heavy is imported before it is needed: ``--help`` has 0.3 s.
+* Everything the user typed is checked before privilege is asked for, and everything that needs
+  privilege is done before a byte from the network is parsed.
+* An error is one line on stderr and an exit code of ``errors.ExitCode``; ``--debug`` adds the
+  traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from tfocheck import __version__, payload
+from tfocheck import target as targets_module
+from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
+from tfocheck.errors import ExitCode, TfocheckError, UsageError
+from tfocheck.report import escape
+from tfocheck.target import Target
+
+if TYPE_CHECKING:
+    from tfocheck.case import Report
+    from tfocheck.check import Settings
+    from tfocheck.grade import Judgement
+
+_SUBCOMMANDS = {
+    "check": "Grade servers; can be left out, unless a target is called demo or lab.",
+    "demo": "Grade this machine's own kernel in a lab; needs neither a server nor root.",
+    "lab": "Real servers in network namespaces on this machine, to grade or to try things on.",
+}
+_TERMINATED = 128 + signal.SIGTERM
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+_MAX_ATTEMPTS = 100
+_MAX_TIMEOUT = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The check command's options, as click parsed them; the fields are its parameters."""
+
+    targets: tuple[str, ...]
+    ipv4: bool
+    ipv6: bool
+    addresses: tuple[str, ...]
+    globs: tuple[str, ...]
+    excludes: tuple[str, ...]
+    sections: tuple[str, ...]
+    levels: tuple[str, ...]
+    case_directories: tuple[str, ...]
+    strict: bool
+    attempts: int
+    timeout: float
+    source: str | None
+    payload: str | None
+    list_cases: bool
+    list_format: str | None
+    json: str | None
+    junit: str | None
+    quiet: bool
+    verbose: bool
+    debug: bool
+
+    @property
+    def reports(self) -> list[tuple[str, str]]:
+        """(option, path) of each report file asked for."""
+        asked = [("--json", self.json), ("--junit", self.junit)]
+        return [(option, path) for option, path in asked if path is not None]
+
+
+class _CheckCommand(click.Command):
+    """The command without a name: its help also lists the subcommands."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUBCOMMANDS.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_dl(
+                [
+                    ("0", "conforms"),
+                    ("1", "a requirement failed"),
+                    ("2", "wrong usage, or a report that can't be written"),
+                    ("3", "the target does not offer Fast Open"),
+                    ("4", "unreachable or inconclusive"),
+                    ("5", "this machine can't (no raw sockets)"),
+                ]
+            )
+
+
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    # The range lets "nan" pass: it compares with nothing.
+    if value != value:
+        raise click.BadParameter("not a number of seconds")
+    return value
+
+
+@click.command(
+    cls=_CheckCommand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="[OPTIONS]",
+)
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@click.option("-4", "ipv4", is_flag=True, help="Only IPv4 addresses.")
+@click.option("-6", "ipv6", is_flag=True, help="Only IPv6 addresses.")
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="ADDR",
+    help="Test this address instead of looking the name up; repeatable.",
+)
+@click.option(
+    "--case",
+    "globs",
+    multiple=True,
+    metavar="GLOB",
+    help="Only cases such as 'open.*'; repeatable.",
+)
+@click.option(
+    "--exclude", "excludes", multiple=True, metavar="GLOB", help="Without these cases; repeatable."
+)
+@click.option(
+    "--section",
+    "sections",
+    multiple=True,
+    metavar="NUMBER",
+    help="Only cases of this RFC section, e.g. 4.1.1; repeatable.",
+)
+@click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    type=click.Choice([level.value for level in Level]),
+    help="Only requirements of this level; repeatable.",
+)
+@click.option(
+    "--cases",
+    "case_directories",
+    multiple=True,
+    metavar="DIR",
+    help="Add the case files of this folder; repeatable.",
+)
+@click.option("--strict", is_flag=True, help="A warning counts as a failure.")
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, _MAX_ATTEMPTS),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Attempts that must agree before an absence counts.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, _MAX_TIMEOUT, min_open=True),
+    default=3.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite,
+    help="Longest wait for any one answer.",
+)
+@click.option("--source", metavar="ADDR", help="Send from this address of this machine.")
+@click.option(
+    "--payload",
+    metavar="http|tls|dns|FILE|none",
+    help="What to send to the application; the default goes by the port.",
+)
+@click.option("--list", "list_cases", is_flag=True, help="List the cases and exit.")
+@click.option(
+    "--format",
+    "list_format",
+    type=click.Choice(["text", "markdown"]),
+    help="How --list prints its table.",
+)
+@click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
+@click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the packets of each case.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, message="tfocheck %(version)s")
+def check(**options: object) -> int:
+    """Grade how servers behave against RFC 7413 (TCP Fast Open), seen from outside.
+
+    TARGET is host, host:port, an IPv6 address or [v6]:port; the default port is 443. All addresses
+    of a name are tested. Needs raw sockets (sudo, or CAP_NET_RAW); `tfocheck demo` does not.
+    """
+    return _check(Options(**options))  # type: ignore[arg-type]  # click's parameters are its fields
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console script; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given[0] if given else ""
+    if name not in _SUBCOMMANDS:
+        return run_check(given)
+    if name == "check":
+        return run_check(given[1:])
+    return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
+
+
+def run_check(args: Sequence[str]) -> int:
+    """Run the check command in this process; returns its exit code and raises nothing."""
+    arguments = list(args)
+    with _sigterm_as_interrupt():
+        return _guarded(lambda: _run(check, "tfocheck", arguments), arguments)
+
+
+def _run(command: click.Command, name: str, arguments: list[str]) -> int:
+    # Not command.main(): it turns a closed pipe into exit code 1 and Ctrl-C into an empty line.
+    # click takes the list apart that it is given.
+    with command.make_context(name, list(arguments)) as context:
+        code = command.invoke(context)
+    return code if isinstance(code, int) else ExitCode.CONFORMS
+
+
+def _lab_command(name: str) -> click.Command:
+    from tfocheck.lab import commands
+
+    command = getattr(commands, name)
+    assert isinstance(command, click.Command)
+    return command
+
+
+# Errors and signals
+
+
+class _Signalled:
+    """Whether SIGTERM came: it travels as a KeyboardInterrupt, which asyncio ends cleanly on."""
+
+    terminated = False
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(_number: int, _frame: object) -> None:
+        _Signalled.terminated = True
+        signal.raise_signal(signal.SIGINT)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs us there looks after signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _guarded(action: Callable[[], int], arguments: Sequence[str]) -> int:
+    """Run it; whatever it raises becomes a line on stderr and an exit code."""
+    try:
+        code = action()
+        _flush()
+        return code
+    except click.exceptions.Exit as leaving:  # --help, --version
+        return _flushed(leaving.exit_code)
+    except BrokenPipeError:
+        _silence_stdout()
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if "--debug" in arguments:
+            import traceback
+
+            _complain(traceback.format_exc().rstrip(), one_line=False)
+        line, code = _describe(error)
+        _complain(f"tfocheck: {line}")
+        return code
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    if isinstance(error, click.UsageError):
+        line = " ".join(error.format_message().split()).removesuffix(".")
+        command = error.ctx.command_path if error.ctx else "tfocheck"
+        return f"{line} (see {command} --help)", ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), ExitCode.USAGE
+    if isinstance(error, TfocheckError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _silence_stdout()
+        return f"can't write to standard output: {error.strerror}", ExitCode.USAGE
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", ExitCode.CANNOT
+    if isinstance(error, ImportError):
+        return f"this installation is incomplete: {error}", ExitCode.CANNOT
+    return (
+        f"internal error, please report it with the output of --debug: {error!r}",
+        ExitCode.CANNOT,
+    )
+
+
+def _interrupted() -> int:
+    word = "terminated" if _Signalled.terminated else "interrupted"
+    code = _TERMINATED if _Signalled.terminated else ExitCode.INTERRUPTED
+    # The terminal has put ^C on our line.
+    erase = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
+    _complain(f"tfocheck: {word}; no report was written", erase)
+    _silence_stdout()
+    return code
+
+
+def _complain(line: str, erase: str = "", *, one_line: bool = True) -> None:
+    shown = escape.typed(line) if one_line else "\n".join(map(escape.typed, line.split("\n")))
+    with contextlib.suppress(OSError, AttributeError):  # stderr is closed: nobody is listening
+        sys.stderr.write(f"{erase}{shown}\n")
+        sys.stderr.flush()
+
+
+def _flush() -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence_stdout()
+        raise UsageError(f"can't write to standard output: {error.strerror}") from error
+
+
+def _flushed(code: int) -> int:
+    try:
+        _flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    except UsageError as error:
+        _complain(f"tfocheck: {error}")
+        return error.exit_code
+    return code
+
+
+def _silence_stdout() -> None:
+    """What is still buffered for stdout must not become a complaint when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+# The check command
+
+
+def _check(options: Options) -> int:
+    if options.list_cases:
+        _print_list(_select(options, _load(options)), options)
+        return ExitCode.CONFORMS
+    if options.list_format is not None:
+        raise UsageError("--format goes with --list")
+    targets = _parse_targets(options)
+    settings = _settings(targets, options)
+    report = _run_cases(targets, settings, options)
+
+    from tfocheck import grade
+
+    # With users' own cases beside ours, ours are still all there.
+    complete = not (options.globs or options.excludes or options.sections or options.levels)
+    judgement = grade.judge(report, strict=options.strict, complete=complete)
+    _deliver(judgement, options)
+    return judgement.exit_code
+
+
+def _settings(targets: Sequence[Target], options: Options) -> Settings:
+    """Everything else the user typed, checked. Raises UsageError."""
+    from tfocheck.report import write
+
+    addresses = tuple(targets_module.parse_literal(text, "--address") for text in options.addresses)
+    source = options.source
+    if source is not None:
+        source = targets_module.parse_literal(source, "--source")
+    families = _families(options, targets, addresses, source)
+    if source is not None:
+        source = source.partition("%")[0]  # the target's zone says which interface
+    choice = payload.choose(options.payload)
+    for target in targets:
+        choice.for_target(target)
+    write.check(options.reports)
+    # Case files last: they bring Scapy along.
+    catalogue = _load(options)
+    chosen = _select(options, catalogue)
+
+    from tfocheck.check import Settings
+
+    return Settings(
+        cases=with_prerequisites(chosen, catalogue),
+        selected=frozenset(case.id for case in chosen),
+        payload=choice,
+        attempts=options.attempts,
+        timeout=options.timeout,
+        source=source,
+        families=families,
+        addresses=addresses,
+    )
+
+
+def _load(options: Options) -> tuple[Case, ...]:
+    return load_cases(Path(directory) for directory in options.case_directories)
+
+
+def _select(options: Options, catalogue: Sequence[Case]) -> tuple[Case, ...]:
+    selection = Selection(
+        globs=options.globs,
+        excludes=options.excludes,
+        sections=options.sections,
+        levels=tuple(Level(level) for level in options.levels),
+    )
+    return selection.choose(catalogue)
+
+
+def _parse_targets(options: Options) -> tuple[Target, ...]:
+    if not options.targets:
+        raise UsageError("name a target, as in: tfocheck example.com:443 (see tfocheck --help)")
+    return tuple(dict.fromkeys(targets_module.parse(text) for text in options.targets))
+
+
+def _families(
+    options: Options, targets: Sequence[Target], addresses: Sequence[str], source: str | None
+) -> tuple[int, ...]:
+    """The address families to test. Raises UsageError when options and targets contradict."""
+    families = {4, 6} if options.ipv4 == options.ipv6 else {4} if options.ipv4 else {6}
+    wanted = " or ".join(f"IPv{family}" for family in sorted(families))
+    if source is not None:
+        _check_is_own(source)
+        family = targets_module.family_of(source)
+        if family not in families:
+            raise UsageError(f"--source {source} is no {wanted} address, as -4 or -6 demands")
+        families, wanted = {family}, f"IPv{family}"
+    if addresses and not families & {targets_module.family_of(text) for text in addresses}:
+        raise UsageError(f"no --address is {wanted}, but only that is to be tested")
+    for target in targets:
+        if not addresses and target.family not in (None, *families):
+            raise UsageError(
+                f"target {target.text} is no {wanted} address, but only that is tested"
+            )
+    return tuple(sorted(families))
+
+
+def _check_is_own(literal: str) -> None:
+    import socket
+
+    try:
+        (family, _, _, _, sockaddr), *_ = socket.getaddrinfo(
+            literal, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(sockaddr)
+    except OSError:
+        raise UsageError(
+            f"--source {literal} is no address of this machine (see: ip address)"
+        ) from None
+
+
+def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) -> Report:
+    import asyncio
+
+    from tfocheck import privileges
+    from tfocheck.check import run
+    from tfocheck.report import write
+    from tfocheck.report.progress import ProgressLine
+    from tfocheck.tcp.link import Link
+
+    progress = None
+    if not options.quiet and sys.stderr is not None and sys.stderr.isatty():
+        progress = ProgressLine(sys.stderr, len(settings.cases), len(targets))
+
+    async def watched() -> Report:
+        ticker = asyncio.create_task(progress.show()) if progress else None
+        try:
+            return await run(targets, settings, link, progress)
+        finally:
+            if ticker:
+                ticker.cancel()
+                await asyncio.gather(ticker, return_exceptions=True)
+
+    _import_the_rest(options)
+    link = Link.open()
+    try:
+        privileges.drop()
+        # The reports are written as the user that we have become, who may write less than root.
+        write.check(options.reports)
+        return asyncio.run(watched())
+    finally:
+        link.close()
+
+
+def _import_the_rest(options: Options) -> None:
+    """Import all that is used after privileges are gone: root's Python may be root's to read only."""
+    import traceback  # noqa: F401
+
+    from tfocheck.report import table  # noqa: F401
+
+    if options.json is not None:
+        from tfocheck.report import json_report  # noqa: F401
+    if options.junit is not None:
+        from tfocheck.report import junit  # noqa: F401
+    "name".encode("idna")  # what getaddrinfo does with a name, and the codec is loaded on first use
+
+
+def _print_list(cases: Sequence[Case], options: Options) -> None:
+    from tfocheck.report.table import Style, case_list
+
+    style = Style.of(_stdout())
+    _put(_stdout(), case_list(cases, style, markdown=options.list_format == "markdown"))
+
+
+def _deliver(judgement: Judgement, options: Options) -> None:
+    """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
+    from tfocheck.report import write
+    from tfocheck.report.table import Style, render, summary
+
+    to_stdout = any(write.is_stdout(path) for _, path in options.reports)
+    stream = sys.stderr if to_stdout else _stdout()
+    problems: list[UsageError] = []
+    if not (to_stdout and options.quiet) and stream is not None:
+        style = Style.of(stream)
+        text = (
+            summary(judgement, style)
+            if options.quiet
+            else render(judgement, style, verbose=options.verbose or options.debug)
+        )
+        problems += _attempt(lambda: _put(stream, text))
+    for option, path in options.reports:
+        problems += _attempt(lambda o=option, p=path: write.write(o, p, _dumps(judgement, o)))  # type: ignore[misc]
+    if problems:
+        raise problems[0]
+
+
+def _attempt(action: Callable[[], None]) -> list[UsageError]:
+    try:
+        action()
+    except BrokenPipeError:
+        _silence_stdout()  # as with "| head": who stopped reading knows what they have
+    except UsageError as error:
+        return [error]
+    return []
+
+
+def _dumps(judgement: Judgement, option: str) -> str:
+    if option == "--json":
+        from tfocheck.report import json_report
+
+        return json_report.dumps(judgement)
+    from tfocheck.report import junit
+
+    return junit.dumps(judgement)
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; -q with --json FILE needs none")
+    return sys.stdout
+
+
+def _put(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence_stdout()
+        raise UsageError(f"can't write the report: {error.strerror}") from error

@@ -1,0 +1,234 @@
+r"""The first bytes that an application answers: HTTP, TLS, DNS, the user's own, or none.
+
+Rules that hold here:
+
+* A payload fits into one SYN (``MAX_BYTES``) and is a whole request, so that the answer can start
+  before the handshake ends.
+* ``split`` cuts the request where an application can't help noticing that the first part was lost
+  or came twice: inside the HTTP method, the TLS record header, the DNS header.
+* ``signature`` keeps of an answer what is the same each time, and never raises.
+
+Sources: RFC 9112 sections 3 and 4, RFC 8446 sections 4 and 5.1, RFC 1035 section 4 (4.2.2 for TCP).
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import struct
+from dataclasses import dataclass
+
+from tfocheck import __version__
+from tfocheck.errors import UsageError
+from tfocheck.target import Target
+
+MAX_BYTES = 1200
+"""1460 (Ethernet's MSS) less 40 for options leaves 1420; less again for tunnels on the way."""
+
+DNS_ID = 0x7F0F
+"""Always the same, so that answers can be compared; it guards nothing here."""
+
+_WEB_PORTS = frozenset({443, 4443, 8443, 9443, 10443})
+_DNS_OVER_TLS_PORT = 853
+TLS_PORTS = _WEB_PORTS | {_DNS_OVER_TLS_PORT, 465, 563, 636, 989, 990, 992, 993, 994, 995, 3269}
+TLS_PORTS |= {5061, 5223, 5986, 6443, 6697, 8883}
+DNS_PORTS = frozenset({53})
+
+
+class Kind(enum.StrEnum):
+    """Which application is spoken to."""
+
+    HTTP = "http"
+    TLS = "tls"
+    DNS = "dns"
+    FILE = "file"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The bytes to send, where to cut them, and whether an answer is to be expected at all.
+
+    With ``answers`` False, acceptance is judged by the ack alone.
+    """
+
+    name: str
+    data: bytes
+    split: int
+    answers: bool = True
+
+    def signature(self, answer: bytes) -> bytes | None:
+        """The part of an answer that must be the same every time; None while there is too little.
+
+        An answer in another protocol has its first bytes as signature: it still has to be the same.
+        """
+        match self.name:
+            case Kind.HTTP:
+                return _http_signature(answer)
+            case Kind.TLS:
+                return _tls_signature(answer)
+            case Kind.DNS:
+                return _dns_signature(answer)
+            case Kind.NONE:
+                return None
+            case _:
+                return answer[:16] or None
+
+
+@dataclass(frozen=True)
+class PayloadChoice:
+    """What ``--payload`` said: a kind, or None to go by the port; ``content`` is the file's."""
+
+    kind: Kind | None = None
+    content: bytes = b""
+
+    def for_target(self, target: Target) -> Payload:
+        """The payload for this target. Raises UsageError when it does not fit into a SYN."""
+        kind = self.kind or _kind_by_port(target.port)
+        match kind:
+            case Kind.HTTP:
+                payload = Payload(kind, _http_request(target), split=2)
+            case Kind.TLS:
+                payload = Payload(kind, _client_hello(target), split=3)
+            case Kind.DNS:
+                payload = Payload(kind, _dns_query(), split=4)
+            case Kind.FILE:
+                payload = Payload(kind, self.content, split=len(self.content) // 2 or 1)
+            case Kind.NONE:
+                payload = Payload(kind, b"\r\n", split=1, answers=False)
+        if len(payload.data) > MAX_BYTES:
+            raise UsageError(
+                f"{target.text}: the {kind} payload takes {len(payload.data)} bytes, a SYN has "
+                f"room for {MAX_BYTES}; give a shorter one with --payload FILE"
+            )
+        return payload
+
+
+def choose(option: str | None) -> PayloadChoice:
+    """Read ``--payload``: http, tls, dns, none, a file's path, or None to go by the port.
+
+    A file is read here, once. Raises UsageError when it can't be, or can't be sent on a SYN.
+    """
+    if option is None:
+        return PayloadChoice()
+    if option in (Kind.HTTP, Kind.TLS, Kind.DNS, Kind.NONE):
+        return PayloadChoice(Kind(option))
+    return PayloadChoice(Kind.FILE, _read(option))
+
+
+def _read(path: str) -> bytes:
+    hint = "give http, tls, dns, none or the path of a file"
+    if not path:
+        raise UsageError(f"--payload is empty: {hint}")
+    if os.path.isdir(path):
+        raise UsageError(f"--payload {path} is a directory: {hint}")
+    try:
+        with open(path, "rb") as file:
+            # One byte more than allowed is enough to know; /dev/zero has no end.
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--payload {path}: {reason}; {hint}") from None
+    if not content:
+        raise UsageError(f"--payload {path} is empty: to send no request, give none")
+    if len(content) > MAX_BYTES:
+        raise UsageError(
+            f"--payload {path} is longer than {MAX_BYTES} bytes: it must fit into one SYN"
+        )
+    return content
+
+
+def _kind_by_port(port: int) -> Kind:
+    if port in TLS_PORTS:
+        return Kind.TLS
+    return Kind.DNS if port in DNS_PORTS else Kind.HTTP
+
+
+def _server_name(target: Target) -> str | None:
+    """The name as servers compare it: no trailing dot; None for an IP literal."""
+    return None if target.family else target.host.removesuffix(".")
+
+
+def _http_request(target: Target) -> bytes:
+    host = _server_name(target) or target.host.partition("%")[0]
+    host = f"[{host}]" if ":" in host else host
+    if target.port != 80:
+        host = f"{host}:{target.port}"
+    # No "Connection: close": should the request be delivered twice, it shall be answered twice.
+    lines = [
+        "GET / HTTP/1.1",
+        f"Host: {host}",
+        f"User-Agent: tfocheck/{__version__}",
+        "Accept: */*",
+    ]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
+
+
+def _client_hello(target: Target) -> bytes:
+    hello = _make_client_hello(target, None)
+    # The key shares that newer OpenSSL offers (ML-KEM: 1,184 bytes) fit into no SYN. Every server
+    # knows P-256.
+    return hello if len(hello) <= MAX_BYTES else _make_client_hello(target, "prime256v1")
+
+
+def _make_client_hello(target: Target, group: str | None) -> bytes:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The server's name is not what is being tested, and the handshake never gets that far.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if group is not None:
+        context.set_ecdh_curve(group)
+    if target.port in _WEB_PORTS:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    elif target.port == _DNS_OVER_TLS_PORT:
+        context.set_alpn_protocols(["dot"])
+    outgoing = ssl.MemoryBIO()
+    session = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=_server_name(target))
+    try:
+        session.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise AssertionError("a handshake without a peer can't end")
+
+
+def _dns_query() -> bytes:
+    recursion_desired = 0x0100
+    header = struct.pack("!6H", DNS_ID, recursion_desired, 1, 0, 0, 0)
+    root, type_ns, class_in = b"\x00", 2, 1
+    message = header + root + struct.pack("!2H", type_ns, class_in)
+    return struct.pack("!H", len(message)) + message
+
+
+_STATUS_LINE = re.compile(rb"HTTP/\d\.\d \d{3}")
+
+
+def _http_signature(answer: bytes) -> bytes | None:
+    size = len(b"HTTP/1.1 200")
+    if len(answer) < size:
+        return None
+    status = _STATUS_LINE.match(answer)
+    return status[0] if status else answer[:size]
+
+
+def _tls_signature(answer: bytes) -> bytes | None:
+    alert, handshake = 21, 22
+    record_header = 5
+    if len(answer) <= record_header:
+        return None
+    if answer[0] == handshake:
+        return answer[:1] + answer[record_header : record_header + 1]
+    if answer[0] == alert:
+        body = answer[record_header : record_header + 2]
+        return answer[:1] + body if len(body) == 2 else None
+    return answer[: record_header + 1]
+
+
+def _dns_signature(answer: bytes) -> bytes | None:
+    # Length, id, flags. RA, AA and TC may change from one answer to the next, and so does the
+    # length; the id, that it is a response, the opcode and the response code may not.
+    if len(answer) < 6:
+        return None
+    return answer[2:4] + bytes([answer[4] & 0xF8, answer[5] & 0x0F])
