@@ -1,4 +1,4 @@
-"""Measures what tfocheck promises of its speed and thrift: whole processes, medians of several runs.
+"""Measures what tfocheck promises of its speed and thrift: whole processes, medians of runs.
 
 Every figure is printed with the bound it is held against; nothing fails here, timing claims don't
 belong into tests. Run it by ``make bench``.

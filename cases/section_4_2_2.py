@@ -251,9 +251,15 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                     )
             again = "the same ISN and ack again" if came_back() else "no second SYN-ACK"
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
-            if wrong:
-                return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
-            return probe.passed(f"{again}, one connection that works", conclusive=bool(came_back()))
+            if not wrong:
+                return probe.passed(
+                    f"{again}, one connection that works", conclusive=bool(came_back())
+                )
+        async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
+            _must_be_open(flow, len(data))
+            if await probe.serves(flow):
+                return probe.skipped("a SYN that comes once is not served either")
+        return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
 
     return await probe.agree(attempt, together=False)
 

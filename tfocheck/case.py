@@ -129,9 +129,10 @@ class FlowRecord:
 class CaseResult:
     """The verdict on one case at one address.
 
-    ``duration`` is in seconds; ``flows`` are the packets that prove the verdict; ``prerequisite``
-    is set when the user did not select the case but another case rests on it; ``traceback`` is
-    there for verdict *error* only; ``conclusive`` as in ``Outcome``.
+    ``address`` is the literal that was tested; ``duration`` is in seconds; ``flows`` are the
+    packets that prove the verdict; ``prerequisite`` is set when the user did not select the case
+    but another case rests on it; ``traceback`` is there for verdict *error* only; ``conclusive`` as
+    in ``Outcome``.
     """
 
     case: Case
@@ -142,6 +143,7 @@ class CaseResult:
     prerequisite: bool = False
     traceback: str | None = None
     conclusive: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from tfocheck.target import Target
 
 if TYPE_CHECKING:
     from tfocheck.case import Report
-    from tfocheck.check import Settings
     from tfocheck.grade import Judgement
+    from tfocheck.runner import Settings
 
 _SUBCOMMANDS = {
     "check": "Grade servers; can be left out, unless a target is called demo or lab.",
@@ -234,17 +234,21 @@ def _lab_command(name: str) -> click.Command:
 # Errors and signals
 
 
-class _Signalled:
-    """Whether SIGTERM came: it travels as a KeyboardInterrupt, which asyncio ends cleanly on."""
+class _Termination:
+    """SIGTERM: ``came``, and how to end the run cleanly (``cancel_run``) while there is one."""
 
-    terminated = False
+    came = False
+    cancel_run: Callable[[], object] | None = None
 
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
     def interrupt(_number: int, _frame: object) -> None:
-        _Signalled.terminated = True
-        signal.raise_signal(signal.SIGINT)
+        _Termination.came = True
+        # Not by way of SIGINT: in the background of a script that one is ignored.
+        if _Termination.cancel_run is None:
+            raise KeyboardInterrupt
+        _Termination.cancel_run()
 
     try:
         before = signal.signal(signal.SIGTERM, interrupt)
@@ -255,6 +259,20 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _cancelled_by_sigterm() -> Iterator[None]:
+    """In a task: SIGTERM cancels it, as asyncio does for SIGINT by itself."""
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    _Termination.cancel_run = lambda: loop.call_soon_threadsafe(task.cancel)
+    try:
+        yield
+    finally:
+        _Termination.cancel_run = None
 
 
 def _guarded(action: Callable[[], int], arguments: Sequence[str]) -> int:
@@ -304,8 +322,8 @@ def _describe(error: Exception) -> tuple[str, int]:
 
 
 def _interrupted() -> int:
-    word = "terminated" if _Signalled.terminated else "interrupted"
-    code = _TERMINATED if _Signalled.terminated else ExitCode.INTERRUPTED
+    word = "terminated" if _Termination.came else "interrupted"
+    code = _TERMINATED if _Termination.came else ExitCode.INTERRUPTED
     # The terminal has put ^C on our line.
     erase = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     _complain(f"tfocheck: {word}; no report was written", erase)
@@ -392,7 +410,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     catalogue = _load(options)
     chosen = _select(options, catalogue)
 
-    from tfocheck.check import Settings
+    from tfocheck.runner import Settings
 
     return Settings(
         cases=with_prerequisites(chosen, catalogue),
@@ -467,9 +485,9 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     import asyncio
 
     from tfocheck import privileges
-    from tfocheck.check import run
     from tfocheck.report import write
     from tfocheck.report.progress import ProgressLine
+    from tfocheck.runner import run
     from tfocheck.tcp.link import Link
 
     progress = None
@@ -479,7 +497,8 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     async def watched() -> Report:
         ticker = asyncio.create_task(progress.show()) if progress else None
         try:
-            return await run(targets, settings, link, progress)
+            with _cancelled_by_sigterm():
+                return await run(targets, settings, link, progress)
         finally:
             if ticker:
                 ticker.cancel()
@@ -492,21 +511,26 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
         # The reports are written as the user that we have become, who may write less than root.
         write.check(options.reports)
         return asyncio.run(watched())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         link.close()
 
 
 def _import_the_rest(options: Options) -> None:
-    """Import all that is used after privileges are gone: root's Python may be root's to read only."""
+    """Import all that is used without privileges: perhaps only root may read Python."""
     import traceback  # noqa: F401
 
-    from tfocheck.report import table  # noqa: F401
+    from tfocheck import grade
+    from tfocheck.case import Report
+    from tfocheck.report.table import Style, render
 
-    if options.json is not None:
-        from tfocheck.report import json_report  # noqa: F401
-    if options.junit is not None:
-        from tfocheck.report import junit  # noqa: F401
-    "name".encode("idna")  # what getaddrinfo does with a name, and the codec is loaded on first use
+    # Libraries import, too, when they are used (codecs, for example): so use them once.
+    nothing = grade.judge(Report((), 0.0, 0.0, __version__, errors=(("target", "message"),)))
+    render(nothing, Style())
+    for option, _ in options.reports:
+        _dumps(nothing, option)
+    "name".encode("idna")  # as getaddrinfo does with a name
 
 
 def _print_list(cases: Sequence[Case], options: Options) -> None:

@@ -39,6 +39,6 @@ class UnreachableError(TfocheckError):
 
 
 class CannotError(TfocheckError):
-    """This machine can't: no privilege, no raw sockets, no namespaces, a program that is missing."""
+    """This machine can't: no privilege, no raw sockets, no namespaces, a program is missing."""
 
     exit_code = ExitCode.CANNOT

@@ -1,8 +1,10 @@
 """Giving privileges up, once the raw and packet sockets are open.
 
 Everything that the network sends is parsed after this, and report files belong to the user who
-typed ``sudo``, not to root. After that nothing can be imported any more, as Python itself may be in a
-place that only root may read (``/root/.pyenv``): so this module imports at its top. Sources: setuid(2), capabilities(7), user_namespaces(7).
+typed ``sudo``, not to root. Nothing can be imported after that, as Python itself may be where only
+root may read (``/root/.pyenv``): so this module imports at its top.
+
+Sources: setuid(2), capabilities(7), user_namespaces(7).
 """
 
 from __future__ import annotations

@@ -242,11 +242,12 @@ class Probe:
         ordinary = await session.ordinary_answer()
         if await self.application_is_mute():
             return await self._takes(flow, data or b"\r\n")
+        patience = session.patience(ordinary)
         if data:
-            signature = await session.converse(flow, data)
+            signature = await session.converse(flow, data, patience)
         else:
             await flow.acknowledge()
-            signature = await session.await_answer(flow)
+            signature = await session.await_answer(flow, patience)
         if flow.reset is not None and signature is None:
             return "the server reset the connection"
         if signature is None:
@@ -324,7 +325,7 @@ class Probe:
                 if len(found) >= need:
                     outcome, flows = found[0]
                     _mark(flows)
-                    count = f" ({len(found)} of {made} attempts)" if need > 1 else ""
+                    count = f" ({len(found)} of {made})" if need > 1 else ""
                     return Outcome(outcome.verdict, outcome.seen + count)
             if not agreed and len(silent) >= max(2 * need - 1, 5) and len(silent) == made:
                 break
@@ -458,7 +459,7 @@ class Probe:
                 return worse[0]
         names = summary or ", ".join(name for name, _ in cookies)
         what = "ignored: ack 1, no cookie in reply" if ignored else "ack 1, no early answer"
-        return self.passed(f"{names}: {what} ({self.attempts} attempts each)")
+        return self.passed(f"{names}: {what} ({self.attempts} of {self.attempts} each)")
 
     async def _rejects_one(self, name: str, make: Callable[[], bytes], *, ignored: bool) -> Outcome:
         data = self.payload.data

@@ -152,7 +152,7 @@ class Session:
         try:
             if flow.syn_ack is None:
                 return False
-            signature = await self.converse(flow, self.payload.data)
+            signature = await self.converse(flow, self.payload.data, self.timeout)
             if signature is None:
                 return False
             answer.signatures.add(signature)
@@ -164,21 +164,29 @@ class Session:
         finally:
             self.close_later(flow)
 
-    async def converse(self, flow: Flow, data: bytes) -> bytes | None:
-        """Send data as the handshake's ACK and wait for the answer's stable part.
+    def patience(self, answer: OrdinaryAnswer) -> float:
+        """How long an application that answers like this may take once more, in seconds.
+
+        A lost answer comes a retransmission later, which is a second while the server's timer has
+        its first value (RFC 6298 section 2.1).
+        """
+        return min(self.timeout, 1.5 + 10 * answer.delay + 4 * self.round_trip)
+
+    async def converse(self, flow: Flow, data: bytes, seconds: float) -> bytes | None:
+        """Send data as the handshake's ACK and wait so long for the answer's stable part.
 
         Data that is not acknowledged is sent again, like any client would; None when no answer came
         in time, or the server reset the connection.
         """
         start = flow.next_offset
         await flow.send_data(data)
-        return await self.await_answer(flow, resend=(start, data))
+        return await self.await_answer(flow, seconds, resend=(start, data))
 
     async def await_answer(
-        self, flow: Flow, *, resend: tuple[int, bytes] | None = None
+        self, flow: Flow, seconds: float, *, resend: tuple[int, bytes] | None = None
     ) -> bytes | None:
         """Wait for the answer's stable part; None when the time is up or the server reset."""
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + seconds
         pause = max(0.25, 2 * self.round_trip)
 
         def ended() -> bool:

@@ -1,9 +1,13 @@
 """The port guard: keeps the local kernel from answering the server's segments with RST.
 
-The kernel knows nothing of a crafted connection and would reset it. A listening socket whose
-filter drops everything stops that without a firewall rule: the kernel finds a listener, the filter
-drops the segment, nothing is answered. It needs no privilege, bind also reserves the port, and it
-disappears with the process.
+The kernel knows nothing of a crafted connection and would reset it. A listening socket that drops
+everything stops that without a firewall rule: the kernel finds a listener, which drops the segment,
+and nothing is answered. Bind also reserves the port, and it all disappears with the process.
+
+What drops is a filter. Recent kernels let only CAP_NET_ADMIN attach one to a TCP socket (tried on
+6.18), and by then we have no privileges; so the second way is the socket's least TTL (RFC 5082,
+GTSM): a segment that arrives with less than 255 is dropped in the same silence. A server on the
+same link that sends with 255 gets through, and is reset; the flow notices that.
 """
 
 from __future__ import annotations
@@ -12,6 +16,10 @@ import socket
 
 from tfocheck.errors import CannotError
 from tfocheck.tcp import filter as bpf
+
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+_HIGHEST_TTL = 255
 
 
 class PortGuard:
@@ -28,7 +36,7 @@ class PortGuard:
             if family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             # Before listen(): from the first moment on nothing may be answered.
-            bpf.attach(self._socket, bpf.DROP_ALL)
+            _drop_everything(self._socket)
             self._socket.bind(
                 (address, 0, 0, scope_id) if family == socket.AF_INET6 else (address, 0)
             )
@@ -44,3 +52,13 @@ class PortGuard:
     def release(self) -> None:
         """Give the port back; from now on the kernel answers again."""
         self._socket.close()
+
+
+def _drop_everything(listener: socket.socket) -> None:
+    try:
+        bpf.attach(listener, bpf.DROP_ALL)
+    except PermissionError:
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, _HIGHEST_TTL)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, _HIGHEST_TTL)

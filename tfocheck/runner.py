@@ -274,6 +274,7 @@ class _Runner:
             prerequisite=case.id not in self._settings.selected,
             traceback=trace,
             conclusive=outcome.conclusive,
+            address=self._session.address,
         )
         self._results[case.id].set_result(result)
         if self._progress is not None:

@@ -1,0 +1,83 @@
+"""Runs the command in a lab and reads its JSON report: what the tests of scenarios share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tfocheck.lab.scenarios import SCENARIOS
+
+TIME_LIMIT = 90
+"""Seconds for one run; a run takes about three."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Exit code and report of one run."""
+
+    exit_code: int
+    report: dict[str, Any]
+    stderr: str
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """The report on the only address."""
+        [address] = self.report["addresses"]
+        assert isinstance(address, dict)
+        return address
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Case id → verdict."""
+        return {result["case"]: result["verdict"] for result in self.address["results"]}
+
+    @property
+    def not_good(self) -> dict[str, str]:
+        """What is neither pass nor info, with what was seen."""
+        return {
+            result["case"]: f"{result['verdict']}: {result['seen']}"
+            for result in self.address["results"]
+            if result["verdict"] not in ("pass", "info")
+        }
+
+    def seen(self, case_id: str) -> str:
+        """What the report says was seen in a case."""
+        [seen] = [each["seen"] for each in self.address["results"] if each["case"] == case_id]
+        return str(seen)
+
+
+def require(scenario: str) -> None:
+    """Skip when the scenario's program is missing; fail where nothing may be missing."""
+    missing = SCENARIOS[scenario].missing_program()
+    if missing is None:
+        return
+    if os.environ.get("TFOCHECK_REQUIRE_ALL") == "1":
+        pytest.fail(f"scenario {scenario} needs {missing}")
+    pytest.skip(f"scenario {scenario} needs {missing}")
+
+
+def command(*arguments: str) -> list[str]:
+    """This checkout's tfocheck as a command line."""
+    return [sys.executable, "-m", "tfocheck", *arguments]
+
+
+def grade(scenario: str, *options: str, fault: str | None = None) -> Graded:
+    """``tfocheck lab run`` of a scenario, with these options of the check."""
+    require(scenario)
+    chosen = ("--fault", fault) if fault else ()
+    done = subprocess.run(
+        command("lab", "run", scenario, *chosen, "--", "-q", "--json", "-", *options),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout, f"no report: exit {done.returncode}: {done.stderr}"
+    return Graded(done.returncode, json.loads(done.stdout), done.stderr)

@@ -1,0 +1,63 @@
+"""What the lab's tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tfocheck.lab.errors import LabError
+from tfocheck.lab.runner import run_in_lab
+from tfocheck.lab.scenarios import SCENARIOS
+
+InLab = Callable[..., Any]
+
+
+def unavailable(reason: str) -> None:
+    """Skip the test, or fail where nothing may be missing (TFOCHECK_REQUIRE_ALL=1)."""
+    if os.environ.get("TFOCHECK_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _lab_possible() -> str:
+    """Why no lab can be built here; empty when it can."""
+    try:
+        run_in_lab(SCENARIOS["linux-0"], lambda _target: 0)
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def in_lab(_lab_possible: str) -> InLab:
+    """`in_lab(name, function, *arguments)`: what function gives back inside the lab.
+
+    The function runs in a forked process in the client's namespace; its result travels as JSON.
+    """
+    if _lab_possible:
+        unavailable(_lab_possible)
+
+    def call(name: str, function: Callable[..., Any], *arguments: object) -> Any:
+        scenario = SCENARIOS[name]
+        if scenario.missing_program():
+            unavailable(f"{name} needs the Debian package {scenario.package}")
+        read_end, write_end = os.pipe()
+
+        def action(_target: str) -> int:
+            os.write(write_end, json.dumps(function(*arguments)).encode())
+            return 0
+
+        try:
+            assert run_in_lab(scenario, action) == 0
+        finally:
+            os.close(write_end)
+            with os.fdopen(read_end, "rb") as results:
+                result = results.read()
+        return json.loads(result)
+
+    return call

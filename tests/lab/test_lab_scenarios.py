@@ -1,0 +1,111 @@
+"""Each scenario has the server and the Fast Open settings that it claims."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfocheck.errors import ExitCode
+from tfocheck.lab import namespaces
+from tfocheck.lab.errors import LabError
+from tfocheck.lab.scenarios import PORT, SCENARIOS, check_faults, find_scenario
+
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
+TCPI_OPT_SYN_DATA = 32  # linux/tcp.h: the SYN-ACK acknowledged the SYN's data
+
+
+def request(name: str) -> bytes:
+    return f"GET / HTTP/1.1\r\nHost: {name}.lab\r\nConnection: close\r\n\r\n".encode()
+
+
+def address(name: str, family: int) -> Any:
+    return socket.getaddrinfo(f"{name}.lab", PORT, family, socket.SOCK_STREAM)[0][4]
+
+
+def exchange(name: str, family: int) -> tuple[str, bool]:
+    """An HTTP exchange by the kernel's Fast Open client: first line, was SYN-data taken."""
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.sendto(request(name), socket.MSG_FASTOPEN, address(name, family))
+        connection.settimeout(3)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        options = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5]
+    return answer.split(b"\r\n")[0].decode(), bool(options & TCPI_OPT_SYN_DATA)
+
+
+def server_network() -> int:
+    """A descriptor of the network namespace that is neither this process's nor init's."""
+    others = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in ("self", "1")}
+    for entry in Path("/proc").glob("[0-9]*/ns/net"):
+        if entry.stat().st_ino not in others:
+            return os.open(entry, os.O_RDONLY)
+    raise AssertionError("no server namespace")
+
+
+def tcp_extension(counter: str) -> int:
+    lines = Path("/proc/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
+    return int(values[names.index(counter)])
+
+
+def observe(name: str, client_fast_open: int) -> dict[str, Any]:
+    Path("/proc/sys/net/ipv4/tcp_fastopen").write_text(str(client_fast_open))
+    seen = {str(int(family)): [exchange(name, family) for _ in range(3)] for family in FAMILIES}
+    namespaces.setns(server_network(), namespaces.CLONE_NEWNET)
+    return {
+        "exchanges": seen,
+        "sysctl": int(Path("/proc/sys/net/ipv4/tcp_fastopen").read_text()),
+        "accepted": tcp_extension("TCPFastOpenPassive"),
+    }
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_server_and_fast_open_are_what_the_scenario_claims(
+    name: str, in_lab: Callable[..., Any]
+) -> None:
+    scenario = SCENARIOS[name]
+    cookieless = name == "linux-cookieless"
+    # 0x4: the client sends data without having a cookie
+    seen = in_lab(name, observe, name, 0x5 if cookieless else 0x1)
+
+    assert seen["sysctl"] == scenario.tcp_fastopen
+    exchanges = list(seen["exchanges"].values())
+    assert all(line == "HTTP/1.1 200 OK" for by_family in exchanges for line, _ in by_family)
+    offered = scenario.expected != ExitCode.NOT_OFFERED
+    # The first exchange of each family only asks for the cookie.
+    first = offered and cookieless
+    for by_family in exchanges:
+        assert [taken for _, taken in by_family] == [first, offered, offered]
+    if name == "reference":
+        assert seen["accepted"] == 0  # it was not the kernel
+    else:
+        assert seen["accepted"] == sum(taken for each in exchanges for _, taken in each)
+
+
+def test_scenario_names_are_host_names() -> None:
+    for name, scenario in SCENARIOS.items():
+        assert scenario.name == name
+        assert scenario.target == f"{name}.lab:8080"
+
+
+def test_unknown_scenario_names_the_close_ones() -> None:
+    with pytest.raises(LabError, match=r"did you mean linux-queue-1.*tfocheck lab list") as caught:
+        find_scenario("linux-queue")
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_only_the_reference_server_takes_faults() -> None:
+    with pytest.raises(LabError, match="reference only, not with nginx") as caught:
+        check_faults(SCENARIOS["nginx"], ["forged-accepted"])
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_unknown_fault_is_wrong_usage() -> None:
+    pytest.importorskip("tfocheck.lab.faults")
+    with pytest.raises(LabError, match=r"unknown fault 'nosuch'.*tfocheck lab faults") as caught:
+        check_faults(SCENARIOS["reference"], ["nosuch"])
+    assert caught.value.exit_code == ExitCode.USAGE

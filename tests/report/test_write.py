@@ -1,0 +1,97 @@
+"""Report files: whole or not at all, and bad paths are found before a run."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfocheck.errors import UsageError
+from tfocheck.report import write
+
+ROOT = os.geteuid() == 0
+
+
+def test_a_file_is_written_whole_by_umask(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    old = os.umask(0o027)
+    try:
+        write.write("--json", str(path), "text\n")
+    finally:
+        os.umask(old)
+    assert path.read_text() == "text\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    write.write("--json", str(tmp_path / "link"), "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+
+
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path) -> None:
+    write.check([("--json", "/dev/null")])
+    write.write("--json", "/dev/null", "text")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE) as reader:
+        write.write("--json", str(fifo), "through the pipe")
+        assert reader.communicate(timeout=10)[0] == b"through the pipe"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"^--json /dev/full: .*No space left"):
+        write.write("--json", "/dev/full", "text")
+    path = tmp_path / "report.json"
+    path.write_text("before")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left"):
+        write.write("--json", str(path), "after")
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_bad_paths_are_found_before_the_run(tmp_path: Path) -> None:
+    for path, reason in (
+        ("", "is empty"),
+        (str(tmp_path), "is a directory"),
+        (f"{tmp_path}/new/", "is a directory"),
+        (f"{tmp_path}/no/where", "no directory"),
+        ("\0", "null"),
+        ("x" * 5000, "too long"),
+    ):
+        with pytest.raises(UsageError, match=rf"--json .*{reason}"):
+            write.check([("--json", path)])
+
+
+@pytest.mark.skipif(ROOT, reason="root may write anywhere")
+def test_missing_permission_is_found_before_the_run(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="no permission"):
+        write.check([("--json", str(tmp_path / "x"))])
+
+
+def test_two_reports_need_two_places(tmp_path: Path) -> None:
+    for first, second in (("-", "/dev/stdout"), (str(tmp_path / "x"), f"{tmp_path}/./x")):
+        with pytest.raises(UsageError, match="--json and --junit both write to"):
+            write.check([("--json", first), ("--junit", second)])
+    write.check([("--json", "-"), ("--junit", str(tmp_path / "x"))])
+    assert os.listdir(tmp_path) == []
+
+
+def test_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    write.write("--json", "-", "text\n")
+    assert capsys.readouterr().out == "text\n"
+    assert sys.stdout is not None

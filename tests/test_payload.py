@@ -1,0 +1,181 @@
+"""The first bytes, and what of an answer must be the same each time."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfocheck import __version__, payload
+from tfocheck.errors import UsageError
+from tfocheck.payload import MAX_BYTES, Kind, Payload
+from tfocheck.target import Target
+
+
+def default_for(port: int, host: str = "example.com") -> Payload:
+    return payload.choose(None).for_target(Target(host, port))
+
+
+@pytest.mark.parametrize(
+    ("port", "name"),
+    [
+        (443, "tls"), (8443, "tls"), (853, "tls"), (993, "tls"), (995, "tls"), (465, "tls"),
+        (53, "dns"), (80, "http"), (8080, "http"), (1234, "http"),
+    ],
+)  # fmt: skip
+def test_the_port_decides_by_default(port: int, name: str) -> None:
+    assert default_for(port).name == name
+    assert default_for(port).answers
+
+
+def test_http_has_a_host_header_and_keeps_the_connection() -> None:
+    request = default_for(8080).data.decode()
+    assert request.startswith("GET / HTTP/1.1\r\nHost: example.com:8080\r\n")
+    assert request.endswith("\r\n\r\n")
+    assert f"User-Agent: tfocheck/{__version__}\r\n" in request
+    assert "close" not in request.lower()
+    assert b"Host: example.com\r\n" in default_for(80, "example.com.").data
+    assert b"Host: [2001:db8::1]:81\r\n" in default_for(81, "2001:db8::1").data
+    assert b"Host: [fe80::1]\r\n" in default_for(80, "fe80::1%eth0").data
+
+
+def test_http_is_cut_inside_the_method() -> None:
+    request = default_for(80)
+    assert request.data[: request.split] == b"GE"
+
+
+def server_accepts(hello: bytes, names: list[str | None], alpn: list[str]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(alpn)
+    context.sni_callback = lambda _session, name, _context: names.append(name)
+    incoming = ssl.MemoryBIO()
+    incoming.write(hello)
+    session = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+    with pytest.raises(ssl.SSLError) as caught:
+        session.do_handshake()
+    # Without a certificate that is where a server ends, after it has read the whole hello.
+    assert "NO_SHARED_CIPHER" in str(caught.value) or "NO_SUITABLE" in str(caught.value)
+
+
+@pytest.mark.parametrize("port", [443, 853, 993])
+def test_tls_is_one_record_with_the_servers_name(port: int) -> None:
+    hello = default_for(port, "example.com.").data
+    assert hello[0] == 22
+    assert hello[5] == 1
+    assert int.from_bytes(hello[3:5]) == len(hello) - 5
+    names: list[str | None] = []
+    server_accepts(hello, names, ["h2", "dot", "imap"])
+    assert names == ["example.com"]
+    assert (b"\x02h2\x08http/1.1" in hello) == (port == 443)
+    assert (b"\x03dot" in hello) == (port == 853)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0"])
+def test_tls_to_a_literal_has_no_name(host: str) -> None:
+    names: list[str | None] = []
+    server_accepts(default_for(443, host).data, names, ["h2"])
+    assert names == [None]
+
+
+def test_tls_fits_into_a_syn_however_large_the_key_shares_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    longest = ".".join(["x" * 49] * 5)
+    assert len(default_for(443, longest).data) <= MAX_BYTES
+    small = payload._make_client_hello
+    tried: list[str | None] = []
+
+    def large(target: Target, group: str | None) -> bytes:
+        tried.append(group)
+        return small(target, group) if group else bytes(1600)
+
+    monkeypatch.setattr(payload, "_make_client_hello", large)
+    assert len(default_for(443).data) <= MAX_BYTES
+    assert tried == [None, "prime256v1"]
+    monkeypatch.setattr(payload, "_make_client_hello", lambda _target, _group: bytes(1600))
+    with pytest.raises(UsageError, match="1600 bytes"):
+        default_for(443)
+
+
+def test_dns_asks_for_the_roots_name_servers() -> None:
+    query = default_for(53).data
+    assert query == bytes.fromhex("0011 7f0f 0100 0001 0000 0000 0000 00 0002 0001")
+    assert int.from_bytes(query[:2]) == len(query) - 2
+
+
+def test_none_expects_no_answer() -> None:
+    none = payload.choose("none").for_target(Target("x", 443))
+    assert (none.name, none.data, none.answers) == ("none", b"\r\n", False)
+    assert none.signature(b"anything") is None
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "request"
+    path.write_bytes(b"\x00\xffPING\r\n")
+    choice = payload.choose(str(path))
+    path.unlink()
+    sent = choice.for_target(Target("x", 443))
+    assert (sent.name, sent.data, sent.split) == ("file", b"\x00\xffPING\r\n", 4)
+    assert sent.answers
+
+
+@pytest.mark.parametrize(("size", "split"), [(1, 1), (2, 1), (MAX_BYTES, MAX_BYTES // 2)])
+def test_files_of_any_size_that_fits(tmp_path: Path, size: int, split: int) -> None:
+    path = tmp_path / "request"
+    path.write_bytes(bytes(size))
+    assert payload.choose(str(path)).for_target(Target("x")).split == split
+
+
+def test_files_that_can_not_be_sent(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "long").write_bytes(bytes(MAX_BYTES + 1))
+    for path, reason in (
+        ("", "is empty: give http"),
+        (str(tmp_path), "is a directory"),
+        (str(tmp_path / "empty"), "is empty: to send no request"),
+        (str(tmp_path / "long"), "longer than 1200 bytes"),
+        ("/dev/zero", "longer than 1200 bytes"),
+        (str(tmp_path / "nosuch"), "No such file"),
+        ("HTTPS", "No such file.*; give http, tls, dns, none"),
+        ("a\0b", "null"),
+    ):
+        with pytest.raises(UsageError, match=reason) as caught:
+            payload.choose(path)
+        assert str(caught.value).startswith("--payload")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "signature"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nDate: now", b"HTTP/1.1 200"),
+        ("http", b"HTTP/1.1 20", None),
+        ("http", b"SSH-2.0-OpenSSH_9", b"SSH-2.0-Open"),
+        ("http", b"HTTP/1.1 XYZ what", b"HTTP/1.1 XYZ"),
+        ("tls", bytes.fromhex("160303007a02"), b"\x16\x02"),
+        ("tls", bytes.fromhex("160303007a"), None),
+        ("tls", bytes.fromhex("15030300020228"), b"\x15\x02\x28"),
+        ("tls", bytes.fromhex("150303000202"), None),
+        ("tls", b"HTTP/1.1 400", b"HTTP/1"),
+        ("dns", bytes.fromhex("0100 7f0f 8180 0001"), bytes.fromhex("7f0f8000")),
+        ("dns", bytes.fromhex("0020 7f0f 8505"), bytes.fromhex("7f0f8005")),
+        ("dns", bytes.fromhex("0020 7f0f 85"), None),
+        ("file", b"", None),
+        ("file", b"0123456789abcdefgh", b"0123456789abcdef"),
+        ("file", b"short", b"short"),
+    ],
+)
+def test_signatures(name: str, answer: bytes, signature: bytes | None) -> None:
+    assert Payload(name, b"x", 1).signature(answer) == signature
+
+
+@given(
+    st.sampled_from([kind.value for kind in Kind]), st.binary(max_size=64), st.binary(max_size=64)
+)
+def test_signatures_never_raise_and_more_bytes_change_nothing(
+    name: str, answer: bytes, more: bytes
+) -> None:
+    sent = Payload(name, b"x", 1)
+    early = sent.signature(answer)
+    if early is not None and name != "file":
+        assert sent.signature(answer + more) == early

@@ -1,0 +1,174 @@
+"""The lab's commands: `tfocheck demo` and `tfocheck lab ...`.
+
+Imports nothing heavy: `tfocheck --help` loads this module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from tfocheck.errors import ExitCode, TfocheckError
+
+_OUTCOMES = {
+    ExitCode.CONFORMS: "conforms (exit 0)",
+    ExitCode.FAILED: "a requirement fails (exit 1)",
+    ExitCode.NOT_OFFERED: "not offered (exit 3)",
+}
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+
+_fault_option = click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME",
+    help="Break a requirement on purpose (scenario reference only); may be given several times.",
+)
+
+
+@click.command()
+@click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
+def demo(check_options: tuple[str, ...]) -> None:
+    """Grade this machine's own kernel in a lab; needs neither a server nor root.
+
+    CHECK_OPTIONS, after --, are those of tfocheck TARGET.
+    """
+    click.echo(
+        "tfocheck demo: grading this machine's own kernel as a Fast Open server, in a lab of "
+        "network namespaces; nothing leaves this machine."
+    )
+    _leave(lambda: _check("linux", (), check_options))
+
+
+@click.group()
+def lab() -> None:
+    """Real servers in network namespaces on this machine, to grade or to try things on."""
+
+
+@lab.command(name="list")
+def list_scenarios() -> None:
+    """List the scenarios and what a check should make of each."""
+    from tabulate import tabulate
+
+    from tfocheck.lab.scenarios import SCENARIOS
+
+    rows: list[tuple[str, ...]] = []
+    for scenario in SCENARIOS.values():
+        package = scenario.missing_program()
+        lacking = f"needs {scenario.program} (missing): apt-get install {package}"
+        rows.append(
+            (
+                scenario.name,
+                scenario.summary,
+                _OUTCOMES[scenario.expected],
+                lacking if package else "",
+            )
+        )
+    headers = ["scenario", "what it is", "a check says", ""]
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    click.echo(tabulate(rows, headers))
+    click.echo("\n`tfocheck lab faults` lists the ways to break the reference server.")
+
+
+@lab.command(name="faults")
+def list_faults() -> None:
+    """List the faults that `lab run reference --fault NAME` can turn on."""
+    from tabulate import tabulate
+
+    from tfocheck.lab.scenarios import known_faults
+
+    click.echo(tabulate(known_faults().items(), ["fault", "what the server then does"]))
+
+
+@lab.command()
+@click.argument("name")
+@_fault_option
+@click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
+def run(name: str, faults: tuple[str, ...], check_options: tuple[str, ...]) -> None:
+    """Grade the scenario NAME.
+
+    CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4 unless they say
+    otherwise.
+    """
+    _leave(lambda: _check(name, faults, check_options))
+
+
+@lab.command(name="exec")
+@click.argument("name")
+@_fault_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(name: str, faults: tuple[str, ...], command: tuple[str, ...]) -> None:
+    """Run COMMAND, after --, beside the target of scenario NAME.
+
+    The target's host:port is in the environment variable TFOCHECK_TARGET. The exit code is the
+    command's.
+    """
+    _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults))
+
+
+def _check(name: str, faults: Sequence[str], check_options: Sequence[str]) -> int:
+    options = list(check_options)
+    if not any(_chooses_addresses(option) for option in options):
+        options.append("-4")
+    if faults:
+        options.append("--strict")
+
+    def action(target: str) -> int:
+        from tfocheck.cli import run_check
+
+        if faults:
+            are = "is" if len(faults) == 1 else "are"
+            click.echo(
+                f"lab: fault {', '.join(faults)} {are} on; "
+                "a warning counts as a failure here (--strict)",
+                err=True,
+            )
+        return run_check([target, *options])
+
+    return _in_lab(name, action, faults)
+
+
+def _chooses_addresses(option: str) -> bool:
+    if option.startswith("--"):
+        return option.partition("=")[0] == "--address"
+    return option.startswith("-") and ("4" in option or "6" in option)
+
+
+def _in_lab(name: str, action: Callable[[str], int], faults: Sequence[str]) -> int:
+    from tfocheck.lab.runner import run_in_lab
+    from tfocheck.lab.scenarios import find_scenario
+
+    return run_in_lab(find_scenario(name), action, faults)
+
+
+def _become(command: Sequence[str], target: str) -> int:
+    """Become the command; returns only if that fails."""
+    from tfocheck.lab.scenarios import SYSTEM_PROGRAMS
+
+    os.environ["TFOCHECK_TARGET"] = target
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_PROGRAMS))
+    try:
+        os.execvp(command[0], list(command))
+    except (FileNotFoundError, NotADirectoryError):
+        click.echo(f"tfocheck: {command[0]}: command not found", err=True)
+        return _NOT_FOUND
+    except OSError as error:
+        click.echo(f"tfocheck: {command[0]}: {error.strerror}", err=True)
+        return _NOT_EXECUTABLE
+
+
+def _leave(run_lab: Callable[[], int]) -> None:
+    try:
+        code = run_lab()
+    except TfocheckError as error:
+        detail = getattr(error, "detail", "")
+        if detail and os.environ.get("TFOCHECK_DEBUG"):
+            click.echo(detail, err=True)
+        click.echo(f"tfocheck: {error}", err=True)
+        code = int(error.exit_code)
+    sys.exit(code)

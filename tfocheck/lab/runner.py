@@ -1,0 +1,378 @@
+"""Building a lab, running something beside its target, and leaving nothing behind.
+
+The processes, and why each is there:
+
+    the user's process   waits, and passes signals on
+      entrance           enters the new namespaces; unshare(CLONE_NEWPID) concerns children only
+        init             PID 1 of the lab: builds it, reaps, takes everything along when it ends
+          server         in the server's network namespace
+          action         in the client's network namespace: the check, or the user's command
+
+Rules that hold here:
+
+* The kernel does the cleaning up. When init ends, however it ends, the kernel kills all that is in
+  its PID namespace; with the last process go namespaces, links and mounts. Death of the user's
+  process reaches init through PR_SET_PDEATHSIG, a link at a time.
+* The action stays in the user's process group, so that terminals work. A signal may therefore reach
+  it twice: from the terminal and passed on. init gets what its group gets and so can tell, see
+  _Init._pass_on().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from tfocheck.errors import ExitCode
+from tfocheck.lab import namespaces, servers, topology
+from tfocheck.lab.children import (
+    Child,
+    Gate,
+    describe_failure,
+    flush_output,
+    raise_failure,
+    read_report,
+    start,
+)
+from tfocheck.lab.errors import LabError
+from tfocheck.lab.namespaces import NetworkNamespace
+from tfocheck.lab.scenarios import Scenario, check_faults
+
+Action = Callable[[str], int]
+
+START_SECONDS = 15.0
+# How long an action may take to end after SIGTERM or SIGHUP.
+GRACE_SECONDS = 2.0
+# How long a signal to the whole process group may take from one member to the next.
+_GROUP_SECONDS = 0.03
+_PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+_FINAL = (signal.SIGTERM, signal.SIGHUP)
+_MESSAGE_BYTES = 1 << 16
+
+
+def run_in_lab(scenario: Scenario, action: Action, faults: Sequence[str] = ()) -> int:
+    """Build the scenario, call `action(target)` in a process beside it, return its exit code.
+
+    `target` is a name and port that resolve inside the lab only, e.g. "linux.lab:8080". The exit
+    code is what the action returned or gave to sys.exit, or 128 + N after signal N. Everything is
+    removed before this returns, and also when this process is killed. Raises LabError.
+    """
+    check_faults(scenario, faults)
+    if not sys.platform.startswith("linux"):
+        raise LabError("a lab needs Linux: it is made of the kernel's namespaces")
+    if scenario.missing_program():
+        raise LabError(servers.missing(scenario))
+
+    flush_output()
+    user_end, lab_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    user_process = os.getpid()
+    with user_end, _foreground_kept():
+        # Blocked until the fork is over: a signal must be seen by exactly one side's handlers.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+        try:
+            entrance = os.fork()
+            if entrance == 0:
+                user_end.close()
+                init = _Init(scenario, action, faults, lab_end, mask)
+                _enter(init, lab_end, user_process)
+            lab_end.close()
+            try:
+                with _signals_to(user_end):
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                    outcome = _receive_outcome(user_end)
+            finally:
+                # Only an exception leaves it running: then the lab must not outlive this call.
+                user_end.close()
+                os.waitpid(entrance, 0)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    raise_failure(outcome)
+    if outcome.get("note"):
+        print(f"lab: {outcome['note']}", file=sys.stderr)
+    return int(outcome["exit"])
+
+
+def _receive_outcome(user_end: socket.socket) -> dict[str, Any]:
+    message = user_end.recv(_MESSAGE_BYTES)
+    if not message:
+        raise LabError(
+            "the lab was killed from outside before the action ended", ExitCode.UNREACHABLE
+        )
+    outcome: dict[str, Any] = json.loads(message)
+    return outcome
+
+
+@contextlib.contextmanager
+def _signals_to(user_end: socket.socket) -> Iterator[None]:
+    """For the length of a with block, signals to this process are sent to init instead."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+
+    def pass_on(number: int, _frame: object) -> None:
+        with contextlib.suppress(OSError):  # the lab is gone already
+            user_end.send(bytes([number]))
+
+    before = {number: signal.getsignal(number) for number in _PASSED_ON}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def _foreground_kept() -> Iterator[None]:
+    """Take the terminal back if an interactive command kept it, as a shell does."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        yield
+        return
+    own = os.getpgrp()
+    was_foreground = os.tcgetpgrp(terminal) == own
+    try:
+        yield
+    finally:
+        if was_foreground:
+            # A background process may take the terminal only while it does not take SIGTTOU.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            with contextlib.suppress(OSError):
+                os.tcsetpgrp(terminal, own)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(terminal)
+
+
+def _enter(init: _Init, lab_end: socket.socket, user_process: int) -> NoReturn:
+    """The entrance process: new namespaces, and init as the first process in them."""
+    try:
+        signal.set_wakeup_fd(-1)
+        namespaces.enter_new_namespaces()
+        namespaces.die_with_parent()
+        if os.getppid() != user_process:
+            os._exit(1)
+        alive, closed_on_death = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(closed_on_death)
+            namespaces.die_with_parent()
+            # init can't see its parent, which is outside its PID namespace, but can see it gone.
+            if select.select([alive], [], [], 0)[0]:
+                os._exit(1)
+            init.run()
+        lab_end.close()
+        os.waitpid(pid, 0)
+    except BaseException as error:  # whatever it is, the user must hear of it
+        lab_end.send(json.dumps(describe_failure("the lab", error)).encode())
+    finally:
+        os._exit(0)
+
+
+class _Stopped(Exception):  # noqa: N818, not an error
+    """The user's process is gone, or has asked for the end with a signal."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class _Init:
+    """PID 1 of a lab."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        action: Action,
+        faults: Sequence[str],
+        control: socket.socket,
+        mask: set[signal.Signals] | set[int],
+    ) -> None:
+        self._scenario = scenario
+        self._action = action
+        self._faults = faults
+        self._control = control
+        self._mask = mask
+        self._outside = namespaces.network_identity()
+        self._exits: dict[int, int] = {}
+
+    def run(self) -> NoReturn:
+        """Build the lab, run the action, send the outcome, and end with everything in it."""
+        try:
+            self._wake, wake_writer = os.pipe()
+            os.set_blocking(self._wake, False)
+            os.set_blocking(wake_writer, False)
+            signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+            signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+            try:
+                client, server = self._build()
+                outcome = self._run_action(client, server)
+            except _Stopped as stopped:
+                outcome = {"exit": stopped.exit_code}
+            except Exception as error:
+                outcome = describe_failure("the lab", error)
+            self._control.send(json.dumps(outcome).encode())
+        finally:
+            os._exit(0)
+
+    def _build(self) -> tuple[NetworkNamespace, Child]:
+        """The client's namespace, and the server, which answers when this returns."""
+        names = [str(address.ip) for address in topology.usable(topology.SERVER_ADDRESSES)]
+        namespaces.mount_private_files(
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+            + "".join(f"{name} {self._scenario.hostname}\n" for name in names)
+        )
+        client, node = NetworkNamespace.create(), NetworkNamespace.create()
+        for each, tcp_fastopen in ((client, 1), (node, self._scenario.tcp_fastopen)):
+            topology.quieten(each)
+            with each.entered():
+                namespaces.set_sysctl("net/ipv4/tcp_fastopen", tcp_fastopen)
+
+        link = topology.Link(
+            topology.Interface(client, "eth0", topology.CLIENT_ADDRESSES),
+            topology.Interface(node, "eth0", topology.SERVER_ADDRESSES),
+        )
+        connected = Gate()
+        what = f"the {self._scenario.name} server"
+        server = self._start(
+            what, servers.server_work(self._scenario, self._faults, node, connected)
+        )
+        network = self._start("the lab's network", lambda ready: _configure([link], ready))
+        self._await(network, server)
+        connected.open()
+        if self._scenario.program:
+            self._await(self._start(what, servers.until_it_answers(node)), server)
+        else:
+            self._await(server, server)
+        return client, server
+
+    def _start(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
+        def clean_work(ready: Callable[[], None]) -> None:
+            self._leave_init()
+            work(ready)
+
+        return start(what, clean_work)
+
+    def _leave_init(self) -> None:
+        """In a child: undo what only init needs."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+
+    def _await(self, child: Child, server: Child) -> None:
+        """Wait until the child is ready; raises LabError if it or the server fails."""
+        control = self._control.fileno()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LabError(f"{child.what} was not ready in {START_SECONDS:.0f} s")
+            readable, _, _ = select.select([child.reports, control, self._wake], [], [], left)
+            if control in readable:
+                raise _Stopped(self._stop_code())
+            if child.reports in readable:
+                if read_report(child):
+                    return
+                raise LabError(f"{child.what} ended before it was ready")
+            self._reap()
+            if server.pid in self._exits:
+                self._raise_server_failed(server)
+
+    def _raise_server_failed(self, server: Child) -> NoReturn:
+        if self._scenario.program is None:
+            read_report(server)
+        raise LabError(f"{server.what} ended at once: {servers.last_words()}")
+
+    def _stop_code(self) -> int:
+        message = self._control.recv(1)
+        return 128 + (message[0] if message else signal.SIGKILL)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._exits[pid] = os.waitstatus_to_exitcode(status)
+
+    def _run_action(self, client: NetworkNamespace, server: Child) -> dict[str, Any]:
+        action = self._start_action(client)
+        # What came before the fork, the action has not got.
+        missed = set()
+        while (info := signal.sigtimedwait(_PASSED_ON, 0)) is not None:
+            missed.add(info.si_signo)
+            os.kill(action.pid, info.si_signo)
+
+        control = self._control.fileno()
+        deadline: float | None = None
+        while action.pid not in self._exits:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([control, self._wake], [], [], left)
+            if not readable:
+                break
+            if control in readable:
+                message = self._control.recv(1)
+                if not message:
+                    raise _Stopped(128 + signal.SIGKILL)
+                number = message[0]
+                if number in missed:
+                    missed.remove(number)
+                else:
+                    self._pass_on(number, action)
+                if number in _FINAL and deadline is None:
+                    deadline = time.monotonic() + GRACE_SECONDS
+                    last_code = 128 + number
+            self._reap()
+        if action.pid not in self._exits:
+            return {"exit": last_code}
+
+        read_report(action)
+        code = self._exits[action.pid]
+        outcome: dict[str, Any] = {"exit": 128 - code if code < 0 else code}
+        if server.pid in self._exits:
+            outcome["note"] = f"{server.what} ended during the run: {servers.last_words()}"
+        return outcome
+
+    def _start_action(self, client: NetworkNamespace) -> Child:
+        def work(_ready: Callable[[], None]) -> None:
+            client.enter()
+            if namespaces.network_identity() == self._outside:
+                raise LabError("not inside the lab's network; nothing was sent")
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            try:
+                code = self._action(self._scenario.target)
+            except KeyboardInterrupt:
+                code = ExitCode.INTERRUPTED
+            except SystemExit as leaving:
+                code = leaving.code if isinstance(leaving.code, int) else bool(leaving.code)
+            flush_output()
+            os._exit(code)
+
+        return self._start("the action", work)
+
+    def _pass_on(self, number: int, action: Child) -> None:
+        """Give a signal to the action, unless its whole process group got it already.
+
+        These signals are blocked in init, so one that came for the group is still pending here.
+        """
+        if signal.sigtimedwait({number}, _GROUP_SECONDS) is None:
+            self._reap()
+            if action.pid not in self._exits:
+                os.kill(action.pid, number)
+
+
+def _configure(links: list[topology.Link], ready: Callable[[], None]) -> None:
+    topology.configure(links)
+    ready()

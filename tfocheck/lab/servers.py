@@ -1,0 +1,173 @@
+"""Starting the lab's servers in the server's namespace, each as its scenario asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from tfocheck.lab.children import Gate, Ready
+from tfocheck.lab.errors import LabError
+from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
+from tfocheck.lab.scenarios import PORT, Scenario, find_program
+from tfocheck.lab.topology import SERVER_ADDRESSES, has_ipv6, usable
+
+LOG = LAB_FILES / "server.log"
+_POLL_SECONDS = 0.005
+
+
+def server_work(
+    scenario: Scenario, faults: Sequence[str], node: NetworkNamespace, connected: Gate
+) -> Callable[[Ready], None]:
+    """What the server's process does for ever; `connected` opens when the node has its addresses.
+
+    A server that is a program of its own never calls ready(); use until_it_answers() for it.
+    """
+
+    def work(ready: Ready) -> None:
+        _detach()
+        node.enter()
+        if scenario.server == "kernel":
+            _serve_kernel(scenario, ready)
+        elif scenario.server == "reference":
+            _serve_reference(faults, connected, ready)
+        else:
+            _execute(scenario)
+
+    return work
+
+
+def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
+    """Call ready() once the server gives an HTTP answer on each of its addresses.
+
+    That a port is listening is not enough: nginx asks for Fast Open only after listen().
+    """
+
+    def work(ready: Ready) -> None:
+        node.enter()
+        for address in usable(SERVER_ADDRESSES):
+            while not _answers(str(address.ip)):
+                time.sleep(_POLL_SECONDS)
+        ready()
+
+    return work
+
+
+def last_words() -> str:
+    """The last line that the server's process logged."""
+    with contextlib.suppress(OSError):
+        lines = LOG.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
+    return "it has no log"
+
+
+def _detach() -> None:
+    # In a session of its own Ctrl-C does not reach the server: it must outlive the check.
+    os.setsid()
+    os.chdir("/")
+    log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+
+def _serve_kernel(scenario: Scenario, ready: Ready) -> None:
+    from tfocheck.lab import http_server
+
+    families = [socket.AF_INET, socket.AF_INET6] if has_ipv6() else [socket.AF_INET]
+    http_server.serve(
+        [http_server.listen(family, PORT, scenario.fast_open_queue) for family in families], ready
+    )
+
+
+def _serve_reference(faults: Sequence[str], connected: Gate, ready: Ready) -> None:
+    from tfocheck.lab.reference import serve
+
+    connected.wait()
+    serve(PORT, frozenset(faults), ready)
+
+
+def _execute(scenario: Scenario) -> None:
+    assert scenario.program is not None
+    path = find_program(scenario.program)
+    if path is None:
+        raise LabError(missing(scenario))
+    files = LAB_FILES / scenario.program
+    files.mkdir()
+    configuration = files / f"{scenario.program}.conf"
+    if scenario.server == "nginx":
+        configuration.write_text(_nginx_configuration(scenario))
+        arguments = ["-p", str(files), "-c", str(configuration)]
+    else:
+        configuration.write_text(_haproxy_configuration())
+        arguments = ["-db", "-f", str(configuration)]
+    os.execv(path, [path, *arguments])
+
+
+def missing(scenario: Scenario) -> str:
+    """The line for a scenario whose program is not on this machine."""
+    return (
+        f"the scenario {scenario.name} needs {scenario.program}: apt-get install {scenario.package}"
+    )
+
+
+def _nginx_configuration(scenario: Scenario) -> str:
+    queue = scenario.fast_open_queue
+    fast_open = "" if queue is None else f" fastopen={queue}"
+    listen_ipv6 = f"listen [::]:{PORT}{fast_open};" if has_ipv6() else ""
+    # "user root" because a root in a container's user namespace may have no other: nginx would give
+    # its temporary directories to www-data and fail.
+    return f"""\
+daemon off;
+master_process off;
+user root root;
+pid nginx.pid;
+error_log stderr;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    keepalive_timeout 65s;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen {PORT}{fast_open};
+        {listen_ipv6}
+        location / {{ return 200 "tfocheck lab\\n"; }}
+    }}
+}}
+"""
+
+
+def _haproxy_configuration() -> str:
+    bind_ipv6 = f"bind [::]:{PORT} v6only tfo" if has_ipv6() else ""
+    return f"""\
+global
+    maxconn 512
+    nbthread 1
+defaults
+    mode http
+    timeout client 30s
+    timeout http-request 10s
+    timeout http-keep-alive 65s
+frontend lab
+    bind 0.0.0.0:{PORT} tfo
+    {bind_ipv6}
+    http-request return status 200 content-type text/plain string "tfocheck lab\\n"
+"""
+
+
+def _answers(address: str) -> bool:
+    request = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection((address, PORT), timeout=1) as connection:
+            connection.sendall(request)
+            return connection.recv(12).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False

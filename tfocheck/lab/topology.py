@@ -1,0 +1,130 @@
+"""The lab's network: nodes (network namespaces), the links between them, their addresses.
+
+IPv6 addresses are usable at once: duplicate address detection would take a second, and nobody else
+is on these links. Where the machine has no IPv6 the lab has IPv4 only.
+
+pyroute2 is slow to import and runs an event loop, so configure() belongs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from typing import Any
+
+from tfocheck.lab.errors import LabError
+from tfocheck.lab.namespaces import NetworkNamespace, set_sysctl
+
+CLIENT_ADDRESSES = (ip_interface("10.77.0.1/24"), ip_interface("fd77::1/64"))
+SERVER_ADDRESSES = (ip_interface("10.77.0.2/24"), ip_interface("fd77::2/64"))
+
+_IFA_F_NODAD = 0x02
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GLINK = 0x0000000A
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One end of a link: where it is, its name there and its addresses."""
+
+    node: NetworkNamespace
+    name: str
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A veth pair between two nodes."""
+
+    left: Interface
+    right: Interface
+
+
+def has_ipv6() -> bool:
+    """Whether this machine's kernel does IPv6 (it may be switched off at boot)."""
+    return os.path.isdir("/proc/sys/net/ipv6")
+
+
+def usable(
+    addresses: tuple[IPv4Interface | IPv6Interface, ...],
+) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """Those of the addresses that this machine's kernel can have."""
+    return tuple(address for address in addresses if address.version == 4 or has_ipv6())
+
+
+def quieten(node: NetworkNamespace) -> None:
+    """Before any link is in it: have a node speak IPv6 at once and not look for routers."""
+    if not has_ipv6():
+        return
+    with node.entered():
+        for settings in ("all", "default"):
+            for name in ("disable_ipv6", "accept_dad", "accept_ra", "router_solicitations"):
+                set_sysctl(f"net/ipv6/conf/{settings}/{name}", 0)
+
+
+def configure(links: list[Link]) -> None:
+    """Create the links, give them their addresses and set everything up, loopbacks too.
+
+    Moves the calling process between namespaces. Raises LabError.
+    """
+    from pyroute2.iproute.linux import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        for link in links:
+            link.left.node.enter()
+            with IPRoute() as netlink:
+                netlink.link(
+                    "add",
+                    ifname=link.left.name,
+                    kind="veth",
+                    peer={"ifname": link.right.name, "net_ns_fd": link.right.node.descriptor},
+                )
+        interfaces = [end for link in links for end in (link.left, link.right)]
+        for interface in interfaces:
+            interface.node.enter()
+            with IPRoute() as netlink:
+                _set_up(netlink, "lo", ())
+                _set_up(netlink, interface.name, usable(interface.addresses))
+        for interface in interfaces:
+            interface.node.enter()
+            _settle_carrier(interface.name)
+    except NetlinkError as error:
+        raise LabError(f"can't set up the lab's network ({error}): it needs veth") from error
+
+
+def _set_up(netlink: Any, name: str, addresses: tuple[IPv4Interface | IPv6Interface, ...]) -> None:
+    [index] = netlink.link_lookup(ifname=name)
+    for address in addresses:
+        netlink.addr(
+            "add",
+            index=index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            flags=_IFA_F_NODAD if address.version == 6 else 0,
+        )
+    netlink.link("set", index=index, state="up")
+
+
+def _settle_carrier(name: str) -> None:
+    """Have the kernel act at once on a link that has come up.
+
+    It may let up to a second pass first (net/core/link_watch.c), during which the interface joins
+    no multicast group and so answers no neighbour solicitation. Asking for the link's state by
+    ethtool makes it catch up (ethtool_op_get_link).
+    """
+    answer = array.array("I", [_ETHTOOL_GLINK, 0])
+    address, _ = answer.buffer_info()
+    request = struct.pack("16sP16x", name.encode(), address)
+    # Without it the lab works too, after a second.
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket,
+    ):
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)

@@ -1,0 +1,1 @@
+"""Reports: one module a format, all of them made from a ``grade.Judgement``."""

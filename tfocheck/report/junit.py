@@ -1,0 +1,113 @@
+"""The report as JUnit XML, for CI systems: a suite per address, a test case per case.
+
+A failure is a ``failure`` of the severity's type; inconclusive and error are ``error``, for a build
+must not go green on them; skip is ``skipped``; a warning is a plain pass with its text in
+``system-out``, or a failure of type "warn" with ``--strict``. Each suite has as many test cases as
+the table has rows.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import TYPE_CHECKING, Any
+
+import junit_xml
+
+from tfocheck.case import CaseResult, Verdict
+from tfocheck.grade import Conclusion, Judgement, Kind
+from tfocheck.report import escape
+from tfocheck.report.ladder import ladders
+
+if TYPE_CHECKING:
+    from tfocheck.case import AddressReport
+
+
+def dumps(judgement: Judgement) -> str:
+    """The report as XML text, ending in a line feed."""
+    report = judgement.report
+    suites = [
+        _suite(address, conclusion, judgement)
+        for address, conclusion in zip(report.addresses, judgement.conclusions, strict=True)
+    ]
+    suites += [_unresolved(target, message, judgement) for target, message in report.errors]
+    # Pretty-printing would put white space around the text of system-out.
+    text: str = junit_xml.to_xml_report_string(suites, prettyprint=False)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+
+
+def _suite(address: AddressReport, conclusion: Conclusion, judgement: Judgement) -> Any:
+    if conclusion.kind is Kind.NOT_TESTED:
+        untested = junit_xml.TestCase("address", "tfocheck")
+        untested.add_skipped_info(escape.text(address.not_tested or conclusion.headline))
+        cases = [untested]
+    else:
+        cases = [_test_case(result, judgement.strict) for result in address.results]
+    started = datetime.datetime.fromtimestamp(address.started, datetime.UTC)
+    return junit_xml.TestSuite(
+        escape.text(f"{address.target} at {address.address}"),
+        cases,
+        hostname=escape.text(address.address),
+        timestamp=started.replace(tzinfo=None).isoformat(timespec="seconds"),
+        properties={
+            "target": escape.text(address.target),
+            "address": escape.text(address.address),
+            "port": str(address.port),
+            "payload": escape.text(address.payload),
+            "version": judgement.report.version,
+            "grade": conclusion.grade or "none",
+            "conclusion": conclusion.kind.value,
+            "headline": escape.text(conclusion.headline),
+            "packets-sent": str(address.traffic.sent),
+        },
+    )
+
+
+def _unresolved(target: str, message: str, judgement: Judgement) -> Any:
+    case = junit_xml.TestCase("resolve", "tfocheck")
+    case.add_error_info(escape.text(message), error_type="unreachable")
+    properties = {"target": escape.text(target), "version": judgement.report.version}
+    return junit_xml.TestSuite(escape.text(target), [case], properties=properties)
+
+
+def _test_case(result: CaseResult, strict: bool) -> Any:
+    case = junit_xml.TestCase(
+        escape.text(result.case.id), _class_name(result.case.section), result.duration
+    )
+    # junit-xml leaves an element without a message out, and with it the failure.
+    seen = escape.text(result.seen) or "nothing was seen"
+    severity = result.case.severity.value if result.case.severity else "minor"
+    match result.verdict:
+        case Verdict.FAIL:
+            case.add_failure_info(seen, _explanation(result, seen), severity)
+        case Verdict.WARN if strict:
+            case.add_failure_info(seen, _explanation(result, seen), "warn")
+        case Verdict.INCONCLUSIVE | Verdict.ERROR:
+            case.add_error_info(seen, _explanation(result, seen), result.verdict.value)
+        case Verdict.SKIP:
+            case.add_skipped_info(seen)
+    head = f"{result.verdict.value}: {seen}"
+    packets = ladders(result)
+    case.stdout = f"{head}\n{packets}\n" if packets else f"{head}\n"
+    return case
+
+
+def _class_name(section: str) -> str:
+    """``rfc7413.4.2.2`` for "4.2.2", ``rfc9293.3.1`` for "RFC 9293 3.1"."""
+    name = section if section.upper().startswith("RFC") else f"rfc7413.{section}"
+    name = re.sub(r"^(rfc) ?(\d+)", r"\1\2", name.lower())
+    return escape.text(re.sub(r"\s+", ".", name))
+
+
+def _explanation(result: CaseResult, seen: str) -> str:
+    case = result.case
+    lines = [
+        f"requirement: {escape.text(case.requirement)}",
+        f"expected: the server {escape.text(case.expected)}",
+        f"seen: {seen}",
+    ]
+    if case.advice:
+        lines.append(f"advice: {escape.text(case.advice)}")
+    if result.traceback:
+        lines.append(escape.lines(result.traceback))
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""The packets of a flow as a ladder of text, with relative numbers, at most 80 columns wide."""
+
+from __future__ import annotations
+
+import struct
+import textwrap
+from typing import TYPE_CHECKING
+
+from tfocheck.report import escape
+from tfocheck.target import join
+from tfocheck.tcp import options as tcp_options
+
+if TYPE_CHECKING:
+    from tfocheck.case import CaseResult, FlowRecord
+    from tfocheck.tcp.segment import Captured, Segment
+
+WIDTH = 80
+_DETAIL_INDENT = 22
+_SHOWN_PAYLOAD = 24
+_SHOWN_OPTION_BYTES = 16
+_HALF = 1 << 31
+_ACK = 0x10  # Flags.ACK, without importing Scapy for it
+
+
+def ladders(result: CaseResult) -> str:
+    """All flows of a case, the deciding ones marked; empty when it sent nothing."""
+    return "\n".join(ladder(flow) for flow in result.flows)
+
+
+def ladder(flow: FlowRecord) -> str:
+    """One flow: a heading, then a rung per packet, time in ms since the first."""
+    mark = "*" if flow.decided else " "
+    label = f"{escape.text(flow.label)} (this decided)" if flow.decided else escape.text(flow.label)
+    ends = f"{join(*flow.client)} -> {join(*flow.server)}"
+    heading = _fold(f"{mark} {label}: {escape.text(ends)}", indent="    ")
+    if not flow.packets:
+        return f"{heading}\n    no packets were captured"
+    start = min(packet.time for packet in flow.packets)
+    return "\n".join([heading, *(_rung(flow, packet, start) for packet in flow.packets)])
+
+
+def relative(number: int, initial: int | None) -> int | None:
+    """A sequence number relative to an ISN, negative below it; None when the ISN is not known."""
+    if initial is None:
+        return None
+    return (number - initial + _HALF) % (2 * _HALF) - _HALF
+
+
+def relative_numbers(flow: FlowRecord, packet: Captured) -> tuple[int | None, int | None]:
+    """(seq, ack) of a packet, relative to its flow's ISNs; None where there is no ISN or no ack."""
+    own, other = flow.client_isn, flow.server_isn
+    if not packet.sent:
+        seq, ack = relative(packet.segment.seq, other), relative(packet.segment.ack, own)
+    else:
+        seq, ack = relative(packet.segment.seq, own), relative(packet.segment.ack, other)
+    return seq, ack if int(packet.segment.flags) & _ACK else None
+
+
+def describe_options(segment: Segment) -> str:
+    """The options of a segment in a few words each, escaped; empty when it has none."""
+    words = [word for word in map(_option, segment.option_list.options) if word]
+    malformed = segment.option_list.malformed
+    if malformed:
+        words.append(f"malformed: {malformed}")
+    return escape.text(", ".join(words))
+
+
+def _rung(flow: FlowRecord, packet: Captured, start: float) -> str:
+    segment = packet.segment
+    arrow = "->" if packet.sent else "<-"
+    words = [f"{segment.flags!s:<8}", *_numbers(flow, packet)]
+    if segment.payload:
+        words.append(f"len {len(segment.payload)}")
+    words.append(f"win {segment.window}")
+    if packet.gso_size:
+        words.append(f"gso {packet.gso_size}")
+    details = describe_options(segment)
+    line = f"  {(packet.time - start) * 1000:10.3f} ms  {arrow}  {' '.join(words)}"
+    indent = " " * _DETAIL_INDENT
+    rung = [_fold(line, indent=indent)]
+    if details:
+        rung.append(_fold(f"{indent}<{details}>", indent=indent + " "))
+    if segment.payload:
+        rung.append(f"{indent}{_preview(segment.payload)}")
+    return "\n".join(rung)
+
+
+def _numbers(flow: FlowRecord, packet: Captured) -> list[str]:
+    segment = packet.segment
+    seq, ack = relative_numbers(flow, packet)
+    words = [f"seq {seq}" if seq is not None else f"seq {segment.seq} (absolute)"]
+    if int(segment.flags) & _ACK:
+        words.append(f"ack {ack}" if ack is not None else f"ack {segment.ack} (absolute)")
+    return words
+
+
+def _option(option: tcp_options.Option) -> str:
+    fast_open = tcp_options.FastOpen.from_option(option)
+    if fast_open is not None:
+        form = " (exp)" if fast_open.experimental else ""
+        return (
+            f"TFO{form} {'request' if fast_open.is_request else f'cookie {fast_open.cookie.hex()}'}"
+        )
+    value = option.value
+    match option.kind:
+        case tcp_options.END_OF_LIST | tcp_options.NO_OPERATION:
+            return ""
+        case tcp_options.MAXIMUM_SEGMENT_SIZE if len(value) == 2:
+            return f"mss {int.from_bytes(value)}"
+        case tcp_options.WINDOW_SCALE if len(value) == 1:
+            return f"wscale {value[0]}"
+        case tcp_options.SACK_PERMITTED if not value:
+            return "sackOK"
+        case tcp_options.TIMESTAMPS if len(value) == 8:
+            return "TS {} {}".format(*struct.unpack("!II", value))
+    shown = value[:_SHOWN_OPTION_BYTES].hex()
+    return f"option {option.kind} {shown}".rstrip() + (
+        "..." if len(value) > _SHOWN_OPTION_BYTES else ""
+    )
+
+
+def _preview(payload: bytes) -> str:
+    head = payload[:_SHOWN_PAYLOAD]
+    rest = "..." if len(payload) > len(head) else ""
+    readable = sum(byte in escape.PRINTABLE or byte in b"\r\n\t" for byte in head)
+    if readable * 4 < len(head) * 3:
+        return head[: _SHOWN_PAYLOAD // 2 + 4].hex(" ") + rest
+    shown = head.decode("latin-1").replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escape.text(shown)}"{rest}'
+
+
+def _fold(line: str, indent: str) -> str:
+    if len(line) <= WIDTH:
+        return line
+    return textwrap.fill(
+        line,
+        WIDTH,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
+    )

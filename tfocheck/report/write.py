@@ -1,0 +1,113 @@
+"""Report files: either the whole report is there, or what was there before.
+
+A file is written beside its place, synced and renamed. Devices and pipes (``/dev/null``,
+``>(command)``) have no beside, and are written to. ``-`` is standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Sequence
+
+from tfocheck.errors import UsageError
+
+STDOUT = "-"
+_STDOUT_NAMES = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+
+
+def is_stdout(path: str) -> bool:
+    """Whether the path means standard output; renaming a file over it would lose what it has."""
+    return path in _STDOUT_NAMES
+
+
+def check(paths: Sequence[tuple[str, str]]) -> None:
+    """See before a run that its reports can be written; ``paths`` are (option, path).
+
+    Raises UsageError with the option, the path and the reason.
+    """
+    places: dict[str, str] = {}
+    for option, path in paths:
+        if not is_stdout(path):
+            _check(option, path)
+        place = STDOUT if is_stdout(path) else os.path.realpath(path)
+        other = places.setdefault(place, option)
+        if other != option:
+            raise UsageError(f"{other} and {option} both write to {path}: name two files")
+
+
+def write(option: str, path: str, text: str) -> None:
+    """Write a report. Raises UsageError when that fails; a file that was there is kept then.
+
+    A closed pipe at standard output raises BrokenPipeError.
+    """
+    if is_stdout(path):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    data = text.encode("utf-8")
+    try:
+        if _is_special(path):
+            with open(path, "wb", buffering=0) as special:
+                _write_all(special.fileno(), data)
+        else:
+            _replace(os.path.realpath(path), data)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: can't write the report: {error.strerror}") from error
+
+
+def _check(option: str, path: str) -> None:
+    if not path:
+        raise UsageError(f"{option} is empty: give a file name, or - for standard output")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = 0
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode) or path.endswith("/"):
+        raise UsageError(f"{option} {path}: is a directory; name a file in it")
+    if mode and not stat.S_ISREG(mode):
+        writable = path
+    else:
+        writable = os.path.dirname(os.path.realpath(path))
+        if not os.path.isdir(writable):
+            raise UsageError(f"{option} {path}: there is no directory {writable}")
+        if mode and not os.access(path, os.W_OK, effective_ids=True):
+            raise UsageError(f"{option} {path}: the file may not be written to")
+    if not os.access(writable, os.W_OK, effective_ids=True):
+        raise UsageError(f"{option} {path}: no permission to write to {writable}")
+
+
+def _is_special(path: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _replace(place: str, data: bytes) -> None:
+    directory, name = os.path.split(place)
+    beside = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(4)}")
+    # 0o666 less the umask, as any other program's output; O_EXCL follows no planted link.
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(beside, place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
