@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from tfocheck.case import Level, Outcome, Severity, case
+from tfocheck.case import Level, Outcome, Severity, Verdict, case
 from tfocheck.probe import Probe, UnusableError, repeated_syn_ack
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
@@ -92,9 +92,15 @@ async def data_acked(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         return await probe.accepts_valid_cookie("valid cookie with data")
 
-    return await probe.agree(
+    outcome = await probe.agree(
         attempt, together=False, unanswered="a SYN with a valid cookie and data"
     )
+    if outcome.verdict is Verdict.FAIL and not await probe.still_offered():
+        return probe.undecided(
+            f"{outcome.seen}; but cookies are not issued now either: the queue of pending requests"
+            " seems to be full"
+        )
+    return outcome
 
 
 @case(

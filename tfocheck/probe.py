@@ -19,7 +19,7 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from tfocheck.case import Case, Outcome, Verdict
+from tfocheck.case import Case, FlowRecord, Outcome, Verdict
 from tfocheck.payload import Payload
 from tfocheck.session import ACCEPTANCE_KEEPS, Session
 from tfocheck.tcp.flow import Flow
@@ -127,6 +127,10 @@ class Probe:
         if tagged is not None:
             tagged.append(flow)
         return flow
+
+    def records(self) -> tuple[FlowRecord, ...]:
+        """The packets of this case's flows so far."""
+        return tuple(flow.record() for flow in self.flows)
 
     def syn_options(self, flow: Flow, *fast_open: FastOpen) -> bytes:
         """The option area of an everyday SYN, with these Fast Open options."""
@@ -417,6 +421,20 @@ class Probe:
                     " acknowledged"
                 )
             return self.fell_back(flow)
+
+    async def still_offered(self) -> bool:
+        """True if a cookie request is answered with a cookie now, within a few attempts.
+
+        Linux stops issuing cookies while its queue of pending requests is full.
+        """
+        for _ in range(self.attempts):
+            with contextlib.suppress(UnansweredError, UnusableError):
+                async with self.beside_others("control: cookie request", FastOpen()) as flow:
+                    first = flow.syn_ack
+                    option = first.segment.fast_open if first else None
+                    if option is not None and not option.is_request:
+                        return True
+        return False
 
     def accepted(self) -> None:
         """Note that the valid cookie was accepted just now."""

@@ -163,8 +163,10 @@ async def _check(
     )
     before = _traffic(session)
     try:
-        results = await _Runner(session, settings, target.text, progress).run()
+        runner = _Runner(session, settings, target.text, progress)
+        await runner.run()
         await session.finish()
+        results = runner.results()
     except asyncio.CancelledError:
         await session.abandon()
         raise
@@ -230,8 +232,13 @@ class _Runner:
         self._roots: dict[str, str] = {}
         self._probes = {case.id: Probe(session, case) for case in settings.cases}
 
-    async def run(self) -> list[CaseResult]:
-        """All results in the order of the cases."""
+    def results(self) -> list[CaseResult]:
+        """All results in the order of the cases, with all that was captured by now."""
+        found = [self._results[case.id].result() for case in self._settings.cases]
+        return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
+
+    async def run(self) -> None:
+        """Run to the last verdict; connections may still be closing then."""
         loop = asyncio.get_running_loop()
         cases = self._settings.cases
         self._results = {case.id: loop.create_future() for case in cases}
@@ -239,7 +246,6 @@ class _Runner:
             if not case.last:
                 self._session.lane.join(self._probes[case.id])
         await _gather([self._run_case(case) for case in cases])
-        return [self._results[case.id].result() for case in cases]
 
     async def _run_case(self, case: Case) -> None:
         probe = self._probes[case.id]
@@ -270,7 +276,7 @@ class _Runner:
             verdict=outcome.verdict,
             seen=outcome.seen,
             duration=time.monotonic() - began,
-            flows=tuple(flow.record() for flow in probe.flows),
+            flows=probe.records(),
             prerequisite=case.id not in self._settings.selected,
             traceback=trace,
             conclusive=outcome.conclusive,

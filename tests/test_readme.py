@@ -1,0 +1,26 @@
+"""The README says what the program says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from graded import command
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("arguments", [("--list", "--format", "markdown")])
+def test_tables_in_the_readme_are_the_programs(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in README
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    from tfocheck.errors import ExitCode
+
+    codes = {int(code) for code in ExitCode}
+    for code in codes - {130}:
+        assert f"\n| {code} |" in README
+    assert "| 130, 143 |" in README
