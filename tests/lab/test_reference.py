@@ -25,7 +25,8 @@ from tfocheck.tcp.segment import SEQUENCE_SPACE, Flags, NotTcpError, Segment, bu
 
 PORT = 8080
 KEY = bytes(range(16))
-GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
+# The answer fits into an initial window, other than that to GET /.
+GET = b"GET /bytes/50 HTTP/1.1\r\nHost: lab\r\n\r\n"
 GET_LARGE = b"GET /bytes/100000 HTTP/1.1\r\nHost: lab\r\n\r\n"
 MSS, STAMPS, SCALE = tcp_options.mss(1460), tcp_options.timestamps(777, 0), Option(3, b"\x07")
 NOP = tcp_options.no_operation()

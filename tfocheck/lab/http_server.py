@@ -20,7 +20,8 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-BODY = b"tfocheck lab\n"
+from tfocheck.lab.answer import ANSWER
+
 IDLE_SECONDS = 30.0
 DISCARD_SECONDS = 2.0
 MAX_HEAD = 16 * 1024
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._received = bytearray()
         self._body_left = 0
         self._finished = False
+        self._backed_up = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -89,18 +91,26 @@ class Connection(asyncio.Protocol):
         return False  # asyncio sends what is written, then FIN
 
     def pause_writing(self) -> None:
+        self._backed_up = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._transport.resume_reading()
+        self._backed_up = False
+        self._answer_all()
+        if not self._backed_up:
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self._finished:
             return
         self._deadline = self._loop.time() + IDLE_SECONDS
         self._received += data
+        self._answer_all()
+
+    def _answer_all(self) -> None:
         try:
-            while not self._finished and self._answer_next():
+            # Requests are short and answers long: a peer that reads none must not fill the memory.
+            while not (self._finished or self._backed_up) and self._answer_next():
                 pass
         except BadRequestError:
             self._answer(b"400 Bad Request", b"bad request\n", send_body=True, keep_alive=False)
@@ -118,7 +128,7 @@ class Connection(asyncio.Protocol):
         if head is None:
             return False
         is_head, keep_alive, self._body_left = parse_head(head)
-        self._answer(b"200 OK", BODY, send_body=not is_head, keep_alive=keep_alive)
+        self._answer(b"200 OK", ANSWER, send_body=not is_head, keep_alive=keep_alive)
         return True
 
     def _answer(self, status: bytes, body: bytes, *, send_body: bool, keep_alive: bool) -> None:

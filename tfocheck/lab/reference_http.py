@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 
+from tfocheck.lab.answer import ANSWER
+
 MAX_HEAD_BYTES = 16_384
 MAX_BODY_BYTES = 1 << 20
 
-_ROOT_BODY = b"This is tfocheck's reference server for RFC 7413.\n"
 _PATTERN = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.\n"
 
 _REQUEST_LINE = re.compile(rb"(GET|HEAD) (/[!-~]*|https?://[!-~]+) HTTP/1\.([01])")
@@ -138,7 +139,7 @@ class HttpConversation:
         elif large:
             self._respond_large(int(large[1]), head_only=method == b"HEAD")
         else:
-            self._respond(b"200 OK", _ROOT_BODY, head_only=method == b"HEAD")
+            self._respond(b"200 OK", ANSWER, head_only=method == b"HEAD")
 
     def _respond(self, status: bytes, body: bytes, *, head_only: bool = False) -> None:
         self._answer += self._head(status, len(body))

@@ -13,6 +13,8 @@ from tfocheck.errors import ExitCode
 from tfocheck.lab.errors import LabError
 
 PORT = 8080
+# In every scenario the server also listens here, the same but without Fast Open.
+OFF_PORT = 8081
 
 # Bits of net.ipv4.tcp_fastopen (Linux, Documentation/networking/ip-sysctl.rst).
 CLIENT = 0x1

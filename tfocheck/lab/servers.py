@@ -7,15 +7,22 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
-from tfocheck.lab.scenarios import PORT, Scenario, find_program
+from tfocheck.lab.scenarios import OFF_PORT, PORT, Scenario, find_program
 from tfocheck.lab.topology import SERVER_ADDRESSES, has_ipv6, usable
 
 LOG = LAB_FILES / "server.log"
 _POLL_SECONDS = 0.005
+
+# nginx takes no word of 4,096 bytes or more in its configuration.
+_NGINX_WORD_BYTES = 2_000
+# haproxy's answer must fit into one buffer, headers and its reserve of 1,024 bytes included.
+_HAPROXY_BUFFER_BYTES = 32_768
 
 
 def server_work(
@@ -42,7 +49,8 @@ def server_work(
 def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
     """Call ready() once the server gives an HTTP answer on each of its addresses.
 
-    That a port is listening is not enough: nginx asks for Fast Open only after listen().
+    That a port is listening is not enough: nginx asks for Fast Open only after listen(). One port
+    is enough: nginx and haproxy have opened all of them before they answer on any.
     """
 
     def work(ready: Ready) -> None:
@@ -78,8 +86,10 @@ def _serve_kernel(scenario: Scenario, ready: Ready) -> None:
     from tfocheck.lab import http_server
 
     families = [socket.AF_INET, socket.AF_INET6] if has_ipv6() else [socket.AF_INET]
+    ports = ((PORT, scenario.fast_open_queue), (OFF_PORT, None))
     http_server.serve(
-        [http_server.listen(family, PORT, scenario.fast_open_queue) for family in families], ready
+        [http_server.listen(family, port, queue) for port, queue in ports for family in families],
+        ready,
     )
 
 
@@ -87,7 +97,7 @@ def _serve_reference(faults: Sequence[str], connected: Gate, ready: Ready) -> No
     from tfocheck.lab.reference import serve
 
     connected.wait()
-    serve(PORT, frozenset(faults), ready)
+    serve(PORT, frozenset(faults), ready, off_port=OFF_PORT)
 
 
 def _execute(scenario: Scenario) -> None:
@@ -102,7 +112,9 @@ def _execute(scenario: Scenario) -> None:
         configuration.write_text(_nginx_configuration(scenario))
         arguments = ["-p", str(files), "-c", str(configuration)]
     else:
-        configuration.write_text(_haproxy_configuration())
+        answer = files / "answer.txt"
+        answer.write_bytes(ANSWER)
+        configuration.write_text(_haproxy_configuration(answer))
         arguments = ["-db", "-f", str(configuration)]
     os.execv(path, [path, *arguments])
 
@@ -117,7 +129,12 @@ def missing(scenario: Scenario) -> str:
 def _nginx_configuration(scenario: Scenario) -> str:
     queue = scenario.fast_open_queue
     fast_open = "" if queue is None else f" fastopen={queue}"
-    listen_ipv6 = f"listen [::]:{PORT}{fast_open};" if has_ipv6() else ""
+    hosts = ["", "[::]:"] if has_ipv6() else [""]
+    listen = [f"listen {host}{PORT}{fast_open}; listen {host}{OFF_PORT};" for host in hosts]
+    starts = range(0, len(ANSWER), _NGINX_WORD_BYTES)
+    parts = [ANSWER[start : start + _NGINX_WORD_BYTES].decode() for start in starts]
+    answer = " ".join(f'set $part{number} "{part}";' for number, part in enumerate(parts))
+    whole = "".join(f"${{part{number}}}" for number in range(len(parts)))
     # "user root" because a root in a container's user namespace may have no other: nginx would give
     # its temporary directories to www-data and fail.
     return f"""\
@@ -137,29 +154,35 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     server {{
-        listen {PORT}{fast_open};
-        {listen_ipv6}
-        location / {{ return 200 "tfocheck lab\\n"; }}
+        {" ".join(listen)}
+        {answer}
+        location / {{ return 200 "{whole}"; }}
     }}
 }}
 """
 
 
-def _haproxy_configuration() -> str:
-    bind_ipv6 = f"bind [::]:{PORT} v6only tfo" if has_ipv6() else ""
+def _haproxy_configuration(answer: Path) -> str:
+    hosts = [("0.0.0.0", ""), ("[::]", " v6only")] if has_ipv6() else [("0.0.0.0", "")]
+    binds = [
+        f"    bind {host}:{port}{only}{tfo}"
+        for host, only in hosts
+        for port, tfo in ((PORT, " tfo"), (OFF_PORT, ""))
+    ]
+    bind = "\n".join(binds)
     return f"""\
 global
     maxconn 512
     nbthread 1
+    tune.bufsize {_HAPROXY_BUFFER_BYTES}
 defaults
     mode http
     timeout client 30s
     timeout http-request 10s
     timeout http-keep-alive 65s
 frontend lab
-    bind 0.0.0.0:{PORT} tfo
-    {bind_ipv6}
-    http-request return status 200 content-type text/plain string "tfocheck lab\\n"
+{bind}
+    http-request return status 200 content-type text/plain file {answer}
 """
 
 

@@ -15,23 +15,35 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface
 from typing import Any
 
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.namespaces import NetworkNamespace, set_sysctl
 
-CLIENT_ADDRESSES = (ip_interface("10.77.0.1/24"), ip_interface("fd77::1/64"))
+# The client sends from the first one of each family unless told otherwise. The second ones are for
+# asking whether a cookie is bound to the address that it was issued to.
+CLIENT_ADDRESSES = (
+    ip_interface("10.77.0.1/24"),
+    ip_interface("10.77.0.3/24"),
+    ip_interface("fd77::1/64"),
+    ip_interface("fd77::3/64"),
+)
 SERVER_ADDRESSES = (ip_interface("10.77.0.2/24"), ip_interface("fd77::2/64"))
 
 _IFA_F_NODAD = 0x02
+# IP6_RT_PRIO_ADDRCONF: of the route that the kernel makes for an address's network.
+_PREFIX_ROUTE_METRIC = 256
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GLINK = 0x0000000A
 
 
 @dataclass(frozen=True)
 class Interface:
-    """One end of a link: where it is, its name there and its addresses."""
+    """One end of a link: where it is, its name there and its addresses.
+
+    Of several addresses in one network the first is the source that the kernel chooses.
+    """
 
     node: NetworkNamespace
     name: str
@@ -110,6 +122,31 @@ def _set_up(netlink: Any, name: str, addresses: tuple[IPv4Interface | IPv6Interf
             flags=_IFA_F_NODAD if address.version == 6 else 0,
         )
     netlink.link("set", index=index, state="up")
+    _prefer_first(netlink, index, addresses)
+
+
+def _prefer_first(
+    netlink: Any, index: int, addresses: tuple[IPv4Interface | IPv6Interface, ...]
+) -> None:
+    """Have the kernel send from the first IPv6 address of each network.
+
+    With IPv4 it does so by itself (a second address is a "secondary" one); among equal IPv6
+    addresses it happens to take the newest. Deprecating the others would say so too, but to whoever
+    looks for usable addresses as well.
+    """
+    networks: dict[IPv6Network, IPv6Interface] = {}
+    for address in addresses:
+        if isinstance(address, IPv6Interface):
+            networks.setdefault(address.network, address)
+    for network, first in networks.items():
+        netlink.route(
+            "replace",
+            family=socket.AF_INET6,
+            dst=str(network),
+            oif=index,
+            prefsrc=str(first.ip),
+            priority=_PREFIX_ROUTE_METRIC,
+        )
 
 
 def _settle_carrier(name: str) -> None:

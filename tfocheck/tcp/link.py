@@ -118,6 +118,7 @@ class Link:
         self._endpoints: Counter[tuple[str, int]] = Counter()
         self._listeners: dict[FlowKey, Listener] = {}
         self._recent: deque[tuple[float, str, bool, bytes]] = deque()
+        self._sent_packets: dict[bytes, Segment] = {}
         self._drops = 0
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -206,6 +207,8 @@ class Link:
             raise UnreachableError(f"this machine has no IPv6, which {segment.destination} needs")
         to = (segment.destination, 0, 0, scope_id) if version6 else (segment.destination, 0)
         packet = build(segment)
+        # It comes back through the capture: known bytes need no dissection.
+        self._sent_packets[packet] = segment
         for _ in range(_SEND_RETRIES):
             try:
                 raw.sendto(packet, to)
@@ -260,8 +263,9 @@ class Link:
         sent = packet_type == _PACKET_OUTGOING
         if self._is_known(time, interface, sent, packet):
             return
+        known = self._sent_packets.pop(packet, None) if sent else None
         try:
-            segment = dissect(packet)
+            segment = known or dissect(packet)
         except NotTcpError:
             self._read_icmp(packet, time)
             return

@@ -1,0 +1,14 @@
+"""What every server of the lab says to GET /.
+
+It is longer than ten segments of 1,460 bytes, so that a server's initial window, and not its last
+byte, ends what it sends early. Each line says at which byte it begins: what is missing, doubled or
+out of order shows.
+"""
+
+from __future__ import annotations
+
+_LINE = b"tfocheck lab %06d\n"
+_LINE_BYTES = len(_LINE % 0)
+
+ANSWER_BYTES = 20_000
+ANSWER = b"".join(_LINE % start for start in range(0, ANSWER_BYTES, _LINE_BYTES))
