@@ -109,12 +109,12 @@ async def unknown_option(probe: Probe) -> Outcome:
 
 @case(
     "control.syn-data",
-    section="RFC 9293 3.10.7",
+    section="RFC 9293 3.5",
     level=Level.MUST,
     severity=Severity.CRITICAL,
     title="Data on a SYN without the option does no harm",
     requirement="Data on an ordinary SYN reaches the application only when the handshake has "
-    "ended; without a cookie nothing may be answered before (RFC 9293 3.10.7.2, RFC 7413 4.2).",
+    "ended; without a cookie nothing may be answered before (RFC 9293 3.5, RFC 7413 4.2).",
     expected="answers the SYN, keeps its data from the application until the handshake has ended, "
     "and serves the connection as usual",
     advice="If data is answered without a cookie, anybody can make the server work, and answer, "
@@ -128,7 +128,8 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
     data = probe.payload.data
 
     async def attempt() -> Outcome:
-        async with probe.beside_others("SYN with data, no option", data=data) as flow:
+        label = "SYN with data, no option"
+        async with probe.beside_others(label, data=data, rejected=True) as flow:
             if await probe.early_answer(flow):
                 return probe.breach(
                     "data on a SYN without any cookie was answered before the handshake ended",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from tfocheck.case import Level, Outcome, Severity, case
-from tfocheck.probe import Probe
+from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
+from tfocheck.probe import OptionArea, Probe, Syn
+from tfocheck.tcp import options as tcp_options
+from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
 
 
@@ -18,7 +20,7 @@ def _like_valid(cookie: bytes, size: int) -> Callable[[], bytes]:
 async def _ignores_sizes(probe: Probe, *sizes: int) -> Outcome:
     cookies = [(f"a cookie of {size} bytes", _like_valid(probe.cookie, size)) for size in sizes]
     summary = f"cookies of {', '.join(map(str, sizes))} bytes"
-    return await probe.rejects(cookies, summary=summary, ignored=True)
+    return await probe.rejects_cookies(cookies, summary=summary, ignored=True)
 
 
 @case(
@@ -104,3 +106,305 @@ async def too_short(probe: Probe) -> Outcome:
 )
 async def too_long(probe: Probe) -> Outcome:
     return await _ignores_sizes(probe, 17, 18, 20)
+
+
+def _offered_cookie(flow: Flow) -> FastOpen | None:
+    syn_ack = flow.syn_ack
+    option = syn_ack.segment.fast_open if syn_ack else None
+    return option if option is not None and not option.is_request else None
+
+
+async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], OptionArea]) -> Outcome:
+    """A cookie request and a Fast Open, both with the option area made by ``area``, are served."""
+    data = probe.payload.data
+
+    async def request() -> Outcome:
+        options = area(FastOpen())
+        async with probe.beside_others(f"request, {name}", options=options) as flow:
+            if _offered_cookie(flow) is None:
+                return probe.breach(f"{name}: a cookie request gets no cookie")
+            return probe.passed("cookie", conclusive=True)
+
+    async def open_() -> Outcome:
+        options = area(FastOpen(probe.cookie))
+        async with probe.alone(f"valid cookie, {name}", data=data, options=options) as flow:
+            if flow.acknowledged != 1 + len(data):
+                return probe.breach(f"{name}: the valid cookie opens nothing (ack 1)")
+            return probe.passed("accepted", conclusive=True)
+
+    return await probe.all_hold(
+        [
+            probe.agree(request, together=False, unanswered=f"a cookie request, {name},"),
+            probe.agree(open_, together=False, unanswered=f"a valid cookie, {name},"),
+        ],
+        "cookie and acceptance",
+    )
+
+
+@case(
+    "option.request-length-2",
+    section="4.1.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="The empty option, 22 02, is a cookie request",
+    requirement="A cookie request is the option with length 2 and nothing else (erratum 4238).",
+    expected="answers the two bytes 22 02 with a cookie",
+    advice="Standard clients never get a cookie from this server: its stack must take an option of "
+    "length 2 as a request.",
+    needs=("control.syn",),
+    faults=("ignores-empty-option",),
+)
+async def request_length(probe: Probe) -> Outcome:
+    async def ask() -> Outcome:
+        request = bytes.fromhex("2202")
+        options = tcp_options.pad(tcp_options.mss(probe.session.own_mss).encode() + request)
+        async with probe.beside_others("22 02", options=options, rejected=True) as flow:
+            if _offered_cookie(flow) is not None:
+                return probe.passed("22 02 is answered with a cookie", conclusive=True)
+            return probe.skipped("22 02 gets no cookie, and nothing else does: TFO not offered")
+
+    async def forge() -> Outcome:
+        # A server with Fast Open on may send a fresh cookie for one that it rejects.
+        forged = FastOpen(secrets.token_bytes(8))
+        async with probe.beside_others("forged cookie", forged, rejected=True) as flow:
+            if _offered_cookie(flow) is None:
+                return probe.skipped("no cookie")
+            return probe.passed("fresh cookie", conclusive=True)
+
+    outcome = await probe.agree(ask, together=False, unanswered="a SYN with the option 22 02")
+    if outcome.verdict is Verdict.SKIP:
+        offered = await probe.agree(forge, together=False)
+        if offered.verdict is Verdict.PASS:
+            return probe.breach("22 02 gets no cookie, although a forged cookie gets a fresh one")
+    return outcome
+
+
+@case(
+    "option.without-syn",
+    section="4.1.1",
+    level=Level.MUST,
+    severity=Severity.MINOR,
+    title="The option outside a SYN is ignored",
+    requirement="The Fast Open option is for SYN and SYN-ACK only; on any other segment it is "
+    "ignored.",
+    expected="ignores the option on ACK, data and FIN, goes on with the connection, and sends no "
+    "cookie back",
+    advice="The stack lets an option of an established connection disturb it: mend its parser.",
+    faults=("resets-on-stray-option",),
+)
+async def without_syn(probe: Probe) -> Outcome:
+    async def attempt() -> Outcome:
+        async with probe.beside_others("option on ACK, data and FIN") as flow:
+            flow.stray_options = (FastOpen().to_option(),)
+            await flow.acknowledge()
+            wrong = await probe.serves(flow, probe.payload.data)
+            if wrong:
+                return probe.breach(f"with the option on ACK and data: {wrong}")
+            await flow.complete(probe.session.round_trip)
+            if not flow.fin_acknowledged:
+                return probe.breach("with the option on FIN the connection does not close")
+            if any(captured.segment.fast_open for captured in flow.received):
+                return probe.breach("the server answered it with an option", conclusive=True)
+            return probe.passed("ignored on ACK, data and FIN; the connection works")
+
+    return await probe.agree(attempt)
+
+
+@case(
+    "option.unaligned",
+    section="4.1.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="The option may stand at any byte",
+    requirement="The option needs no alignment: no NOP has to precede it.",
+    expected="treats a request and a valid cookie alike behind 0, 1, 2 and 3 NOPs",
+    advice="Clients place the option as they like: the stack must read it at odd places too.",
+    needs=("open.data-acked",),
+    faults=("needs-alignment",),
+)
+async def unaligned(probe: Probe) -> Outcome:
+    mss = tcp_options.mss(probe.session.own_mss).encode()
+
+    def behind(nops: int) -> Callable[[FastOpen], bytes]:
+        return lambda option: tcp_options.pad(mss + b"\x01" * nops + option.to_option().encode())
+
+    return await probe.all_hold(
+        [_works_with(probe, f"behind {nops} NOPs", behind(nops)) for nops in range(4)],
+        "request and valid cookie work behind 0, 1, 2 and 3 NOPs",
+    )
+
+
+@case(
+    "option.after-eol",
+    section="RFC 9293 3.1",
+    level=Level.MUST,
+    severity=Severity.MINOR,
+    title="What follows the end of the option list is not read",
+    requirement="End of Option List ends the list: a cookie behind it is padding.",
+    expected="does not see a valid cookie behind End of Option List: ack 1, no cookie in reply",
+    advice="The stack reads padding as options: mend its option parser.",
+    needs=("open.data-acked",),
+    faults=("reads-past-eol",),
+)
+async def after_eol(probe: Probe) -> Outcome:
+    mss = tcp_options.mss(probe.session.own_mss).encode()
+    hidden = mss + bytes([tcp_options.END_OF_LIST]) + FastOpen(probe.cookie).to_option().encode()
+    syn = Syn(data=probe.payload.data, options=tcp_options.pad(hidden))
+    return await probe.rejects([("a cookie behind End of Option List", lambda: syn)], ignored=True)
+
+
+@case(
+    "option.illegal-length",
+    section="RFC 9293 3.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="An illegal option length does no harm",
+    requirement="A TCP copes with an illegal option length (RFC 9293, MUST-7): it may refuse that "
+    "SYN, and goes on serving others.",
+    expected="still answers plain SYNs after options of length 0, 1, and beyond the header",
+    advice="A single packet silences the server: mend the stack's option parser at once.",
+    needs=("control.syn", "cookie.request"),
+    faults=("dies-on-bad-length",),
+    turn=Turn.RISKY,
+)
+async def illegal_length(probe: Probe) -> Outcome:
+    mss = tcp_options.mss(probe.session.own_mss).encode()
+    illegal = {
+        "length 0": bytes.fromhex("2200 0000"),
+        "length 1": bytes.fromhex("2201 0000"),
+        "length 20 in a list that ends after 8": bytes.fromhex("2214 0000"),
+    }
+    if not await probe.session.is_answering():
+        return probe.undecided("plain SYNs are not answered now")
+    for name, option in illegal.items():
+        flow = probe.new_flow(f"option of {name}")
+        await flow.send_syn(mss + option)
+        await flow.wait(lambda flow=flow: bool(flow.received), 0.02)  # type: ignore[misc]
+        probe.session.close_later(flow)
+        if not await probe.session.is_answering(patiently=True):
+            return probe.breach(f"after an option of {name} plain SYNs are not answered any more")
+    return probe.passed(f"plain SYNs are answered after options of {', '.join(illegal)}")
+
+
+@case(
+    "option.crowded",
+    section="4.1.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="The option works in a full header",
+    requirement="The option is served beside MSS, SACK, timestamps and window scale, with all 40 "
+    "bytes of options in use.",
+    expected="serves request and valid cookie in a SYN whose 40 option bytes are full",
+    advice="Something refuses SYNs with full headers, which long cookies make: mend the stack, or "
+    "the box on the way.",
+    needs=("open.data-acked",),
+    faults=("drops-crowded-syn",),
+)
+async def crowded(probe: Probe) -> Outcome:
+    mss = tcp_options.mss(probe.session.own_mss)
+
+    def full(option: FastOpen) -> OptionArea:
+        def area(timestamp: int) -> bytes:
+            others = (
+                mss,
+                tcp_options.sack_permitted(),
+                tcp_options.timestamps(timestamp, 0),
+                tcp_options.window_scale(7),
+                option.to_option(),
+            )
+            used = b"".join(each.encode() for each in others)
+            return used.rjust(tcp_options.MAX_OPTION_BYTES, bytes([tcp_options.NO_OPERATION]))
+
+        return area
+
+    outcome = await _works_with(probe, "in 40 bytes of options", full)
+    if outcome.verdict is Verdict.PASS:
+        return probe.passed("request and valid cookie work with all 40 option bytes in use")
+    return outcome
+
+
+@case(
+    "option.duplicate",
+    section="4.1.1",
+    level=Level.PROCEDURE,
+    severity=Severity.CRITICAL,
+    title="Two Fast Open options: which one wins",
+    requirement="The RFC does not say what two options mean; two forged ones must open nothing.",
+    expected="accepts no pair of forged cookies",
+    advice="A doubled option gets past the cookie check: mend the stack.",
+    needs=("open.data-acked",),
+    faults=("accepts-any-cookie",),
+)
+async def duplicate(probe: Probe) -> Outcome:
+    data, valid = probe.payload.data, FastOpen(probe.cookie)
+    mss = tcp_options.mss(probe.session.own_mss)
+
+    def forged() -> FastOpen:
+        return FastOpen(secrets.token_bytes(len(probe.cookie)))
+
+    def pair(*options: FastOpen) -> bytes:
+        return tcp_options.encode([mss, *(option.to_option() for option in options)])
+
+    async def opens(name: str, *options: FastOpen) -> bool:
+        async with probe.alone(name, data=data, options=pair(*options)) as flow:
+            return flow.acknowledged != 1
+
+    async def both_orders() -> Outcome:
+        first = await opens("valid, then forged", valid, forged())
+        last = await opens("forged, then valid", forged(), valid)
+        winner = {
+            (True, True): "the valid one wins in either order",
+            (True, False): "the first one wins",
+            (False, True): "the last one wins",
+            (False, False): "neither opens anything",
+        }[first, last]
+        return probe.info(winner, conclusive=True)
+
+    def two_forged() -> Syn:
+        return Syn(data=data, options=pair(forged(), forged()))
+
+    rejected = await probe.rejects([("two forged cookies", two_forged)])
+    if rejected.verdict is not Verdict.PASS:
+        return rejected
+    outcome = await probe.agree(both_orders, together=False)
+    if outcome.verdict is not Verdict.INFO:
+        return outcome
+    return probe.passed(f"{rejected.seen}; of a valid and a forged one, {outcome.seen}")
+
+
+@case(
+    "option.experimental",
+    section="9",
+    level=Level.INFO,
+    title="The option's form of before the RFC",
+    requirement="Before kind 34 was assigned, Fast Open used kind 254 with ExID 0xF989. A server "
+    "that still serves it answers in the same form.",
+    expected="answers kind 254 with kind 254, if at all",
+    advice="The server answers one form of the option with the other: clients will not see it.",
+    faults=("mixes-kinds",),
+)
+async def experimental(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def request() -> Outcome:
+        asked = FastOpen(experimental=True)
+        async with probe.beside_others("request, kind 254", asked, rejected=True) as flow:
+            offered = _offered_cookie(flow)
+            if offered is None:
+                return probe.info("not served: kind 254 is not answered")
+            if not offered.experimental:
+                return probe.breach("asked with kind 254, answered with kind 34", conclusive=True)
+            served.append(offered)
+            return probe.info("a cookie in kind 254", conclusive=True)
+
+    async def replay() -> Outcome:
+        async with probe.alone("cookie in kind 254, with data", served[0], data=data) as flow:
+            if flow.acknowledged != 1 + len(data):
+                return probe.breach("a cookie comes in kind 254, and is not honoured in it")
+            return probe.info("served: a cookie comes in kind 254, and is honoured in it")
+
+    served: list[FastOpen] = []
+    outcome = await probe.agree(request, together=False)
+    if outcome.verdict is not Verdict.INFO or not served:
+        return outcome
+    return await probe.agree(replay, together=False, need=1)

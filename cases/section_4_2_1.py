@@ -48,10 +48,10 @@ async def request(probe: Probe) -> Outcome:
 @case(
     "cookie.not-volunteered",
     section="4.2.1",
-    level=Level.SHOULD,
-    severity=Severity.MINOR,
+    level=Level.INFO,
     title="Nobody gets a cookie who did not ask",
-    requirement="A SYN-ACK carries the Fast Open option only if the SYN did.",
+    requirement="The RFC has a SYN-ACK carry the option in reply to a SYN that does; of others it "
+    "says nothing.",
     expected="sends no Fast Open option to a SYN without one, with or without data",
     advice="Old clients and middleboxes may trip over an option they did not ask for.",
     faults=("volunteers-cookie",),
@@ -60,7 +60,7 @@ async def not_volunteered(probe: Probe) -> Outcome:
     for what, data in (("a plain SYN", b""), ("a SYN with data", probe.payload.data)):
 
         async def attempt(what: str = what, data: bytes = data) -> Outcome:
-            async with probe.beside_others(what, data=data) as flow:
+            async with probe.beside_others(what, data=data, rejected=True) as flow:
                 syn_ack = flow.syn_ack
                 if syn_ack is not None and syn_ack.segment.fast_open is not None:
                     return probe.breach(
@@ -87,4 +87,4 @@ async def not_volunteered(probe: Probe) -> Outcome:
     faults=("accepts-data-with-request",),
 )
 async def request_with_data(probe: Probe) -> Outcome:
-    return await probe.rejects([("cookie request", lambda: b"")], is_request=True)
+    return await probe.rejects_cookies([("cookie request", lambda: b"")], is_request=True)

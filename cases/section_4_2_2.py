@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import secrets
 
-from tfocheck.case import Level, Outcome, Severity, Verdict, case
-from tfocheck.probe import Probe, UnusableError, repeated_syn_ack
+from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
+from tfocheck.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
+
+RFC_3390_SEGMENTS = 4
+RFC_6928_SEGMENTS = 10
+
+
+def _initial_window(segments: int, mss: int) -> int:
+    """The upper bound of the initial window in bytes, RFC 3390 (4 segments) or RFC 6928 (10)."""
+    return min(segments * mss, max(2 * mss, 4380 if segments == RFC_3390_SEGMENTS else 14600))
 
 
 def _must_be_open(flow: Flow, size: int) -> None:
@@ -53,7 +61,7 @@ async def fallback(probe: Probe) -> Outcome:
 
 @case(
     "cookie.synack-retransmit",
-    section="4.2.2",
+    section="4.2.1",
     level=Level.SHOULD,
     severity=Severity.MINOR,
     title="A repeated SYN-ACK to a request has no Fast Open option",
@@ -68,7 +76,8 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
             probe.observing()
-            return await repeated_syn_ack(probe, flow)
+            await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+            return judge_repeated_syn_ack(probe, flow)
 
     return await probe.agree(attempt, need=2)
 
@@ -238,11 +247,9 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             await flow.repeat_syn()
 
             def came_back() -> list[Captured]:
-                return [
-                    captured
-                    for captured in flow.received[known:]
-                    if captured.segment.is_syn_ack or captured.segment.is_reset
-                ]
+                # A SYN-ACK again, or a plain ACK for a segment below the window
+                # (RFC 9293 section 3.10.7.4).
+                return flow.received[known:]
 
             wait = probe.session.round_trips.syn_wait(probe.session.timeout)
             await flow.wait(lambda: bool(came_back()), wait)
@@ -250,12 +257,12 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                 segment = captured.segment
                 if segment.is_reset:
                     return probe.breach("the second copy of the SYN was answered with a reset")
-                if segment.seq != flow.server_isn:
+                if segment.is_syn_ack and segment.seq != flow.server_isn:
                     return probe.breach(
                         "the second copy of the SYN opened a second connection (another ISN)",
                         conclusive=True,
                     )
-            again = "the same ISN and ack again" if came_back() else "no second SYN-ACK"
+            again = "acknowledged again" if came_back() else "not answered"
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
             if not wrong:
                 return probe.passed(
@@ -283,15 +290,370 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     "connection never comes up.",
     needs=("open.data-acked",),
     faults=("repeats-data",),
-    last=True,
+    turn=Turn.LONG,
 )
 async def synack_retransmit(probe: Probe) -> Outcome:
+    async def attempt() -> Outcome:
+        silent = await probe.silent_open()
+        assert silent.flow is not None
+        return judge_repeated_syn_ack(probe, silent.flow)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "forged.fresh-cookie",
+    section="4.2.2",
+    level=Level.INFO,
+    title="A rejected cookie may be answered with a fresh one",
+    requirement="The SYN-ACK of a fallback may carry a fresh cookie (step 5).",
+    expected="sends, if anything, a cookie that then works",
+    advice="The cookie that comes with a rejection is not honoured: clients fail again with it.",
+    needs=("open.data-acked",),
+)
+async def fresh_cookie(probe: Probe) -> Outcome:
     data = probe.payload.data
 
     async def attempt() -> Outcome:
-        label = "valid cookie with data, then silence"
+        forged = FastOpen(secrets.token_bytes(len(probe.cookie)))
+        async with probe.beside_others("forged cookie", forged, data=data, rejected=True) as flow:
+            first = flow.syn_ack
+            offered = first.segment.fast_open if first else None
+        if offered is None:
+            return probe.info("no fresh cookie with a rejection")
+        if not offered.has_legal_cookie:
+            return probe.breach(
+                f"a rejection comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
+            )
+        async with probe.alone("fresh cookie", offered, data=data) as again:
+            if again.acknowledged == 1:
+                return probe.breach("the fresh cookie of a rejection is not honoured")
+            return probe.info("a rejection comes with a fresh cookie, which works", conclusive=True)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.sizes",
+    section="4.2.2",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="Data of any size that fits the SYN is taken",
+    requirement="The SYN may carry from one byte up to the server's MSS less the options.",
+    expected="takes 1 byte, 536 bytes, and what fills its MSS; what it does not acknowledge, it "
+    "takes after the handshake",
+    advice="The stack acknowledges data of some sizes and loses it: mend its buffering.",
+    needs=("open.data-acked",),
+    faults=("truncates-silently",),
+)
+async def sizes(probe: Probe) -> Outcome:
+    session, payload = probe.session, probe.payload
+    option_bytes = session.option_bytes(FastOpen(probe.cookie))
+    largest = min(session.server_mss or 536, session.own_mss) - option_bytes
+    smaller = min(largest, 1220 - option_bytes)
+
+    async def served(size: int) -> Outcome:
+        request = payload.of_size(size) or payload.data
+        head, rest = request[:size], request[size:]
+
+        async def attempt() -> Outcome:
+            cookie = FastOpen(probe.cookie)
+            async with probe.alone(f"{size} bytes on the SYN", cookie, data=head) as flow:
+                count = (flow.acknowledged or 1) - 1
+                if count == 0:
+                    raise UnusableError("the valid cookie was not honoured this time")
+                wrong = await probe.serves(flow, head[count:] + rest)
+                if wrong:
+                    return probe.breach(f"{size} bytes on the SYN, {count} acknowledged: {wrong}")
+                return probe.passed("served", conclusive=True)
+
+        return await probe.agree(attempt, together=False)
+
+    def can_be_made(size: int) -> bool:
+        return size <= largest and (size <= len(payload.data) or payload.of_size(size) is not None)
+
+    taken: list[int] = []
+    for size in filter(can_be_made, (1, 536, largest)):
+        outcome = await served(size)
+        note = ""
+        if outcome.verdict is Verdict.INCONCLUSIVE and size == largest > smaller:
+            # The path's MTU may be smaller than Ethernet's: that is not the server's doing.
+            note = f"; {size} bytes get no answer, perhaps for the path's MTU"
+            size = smaller
+            outcome = await served(size)
+        if outcome.verdict is not Verdict.PASS:
+            return outcome
+        taken.append(size)
+    return probe.passed(f"{', '.join(map(str, taken))} bytes on the SYN: served{note}")
+
+
+@case(
+    "open.syn-without-option",
+    section="RFC 9293 3.10.7.4",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="A client that repeats its SYN bare is not lost",
+    requirement="When a client's timer fires, it repeats the SYN without data and option "
+    "(RFC 7413 4.2.2, client); the pending connection goes on.",
+    expected="answers a bare SYN of the same ISN with a SYN-ACK or an ACK, never with a reset, and "
+    "goes on serving",
+    advice="Whoever loses the SYN-ACK loses the connection: the stack must take a bare SYN with "
+    "the same ISN for the pending connection.",
+    needs=("open.data-acked",),
+    faults=("resets-bare-syn",),
+)
+async def syn_without_option(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        label = "then the SYN again, bare"
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
             _must_be_open(flow, len(data))
-            return await repeated_syn_ack(probe, flow)
+            await probe.early_answer(flow)
+            known = len(flow.received)
+            await flow.repeat_syn(probe.session.syn_options(flow=flow), b"")
+            came_back = await flow.wait(
+                lambda: len(flow.received) > known,
+                probe.session.round_trips.syn_wait(probe.session.timeout),
+            )
+            if flow.reset is not None:
+                return probe.breach("the bare SYN of the same ISN was answered with a reset")
+            again = "acknowledged again" if came_back else "not answered"
+            wrong = None if await probe.application_is_mute() else await probe.serves(flow)
+            if wrong:
+                return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
+            return probe.passed(f"{again}, and the connection goes on", conclusive=came_back)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.initial-window",
+    section="4.2.2",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="No more than an initial window before the client's ACK",
+    requirement="Before the handshake ends the server sends no more than an initial window "
+    "(step 6): RFC 3390's 4 segments; RFC 6928's 10 pass as well.",
+    expected="sends no more than RFC 6928's initial window before our first ACK",
+    advice="A spoofed SYN would make the server send a flood to its victim: limit the initial "
+    "window (Linux: initcwnd of the route).",
+    needs=("open.data-acked",),
+    faults=("floods",),
+    turn=Turn.LONG,
+)
+async def initial_window(probe: Probe) -> Outcome:
+    if await probe.application_is_mute():
+        return probe.skipped("the application answers nothing that could fill a window")
+
+    async def attempt() -> Outcome:
+        silent = await probe.silent_open()
+        mss = probe.session.own_mss
+        small, large = (_initial_window(n, mss) for n in (RFC_3390_SEGMENTS, RFC_6928_SEGMENTS))
+        seen = f"{silent.early} bytes before our ACK"
+        if silent.early > large:
+            return probe.breach(f"{seen}: RFC 6928 allows {large}", conclusive=True)
+        if silent.early > small:
+            return probe.passed(f"{seen}: within RFC 6928's 10 segments, not RFC 3390's 4")
+        if not silent.later:
+            return probe.skipped(
+                f"the whole answer has {silent.early} bytes: too short to tell"
+                " (--payload FILE with a request for something long)"
+            )
+        return probe.passed(f"{seen}, more after it: within RFC 3390's 4 segments")
+
+    return await probe.agree(attempt, together=False, need=1)
+
+
+@case(
+    "open.peer-mss",
+    section="RFC 9293 3.7.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="Early data keeps to the client's MSS",
+    requirement="No segment is larger than the MSS that the other side has announced.",
+    expected="sends no segment with more than the 536 bytes that we announce",
+    advice="Large segments get lost on paths with a smaller MTU: the stack must apply the SYN's "
+    "MSS to early data.",
+    needs=("open.data-acked",),
+    faults=("ignores-mss",),
+)
+async def peer_mss(probe: Probe) -> Outcome:
+    announced = 536
+    if await probe.application_is_mute():
+        return probe.skipped("the application answers nothing to measure")
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        cookie = FastOpen(probe.cookie)
+        async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
+            _must_be_open(flow, len(data))
+            await probe.early_answer(flow)
+            wrong = await probe.serves(flow)
+            if wrong:
+                raise UnusableError(wrong)
+            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.quiet())
+            # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
+            largest = max(
+                captured.gso_size or len(captured.segment.payload) for captured in flow.received
+            )
+            if largest > announced:
+                return probe.breach(
+                    f"a segment of {largest} bytes, though we announced {announced}",
+                    conclusive=True,
+                )
+            if len(flow.stream) <= announced:
+                return probe.skipped(
+                    f"the whole answer has {len(flow.stream)} bytes: too short to tell"
+                )
+            return probe.passed(
+                f"no segment above {largest} bytes; we announced {announced}", conclusive=True
+            )
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.peer-window",
+    section="RFC 9293 3.8.6",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="Early data keeps to the client's window",
+    requirement="The server sends no more than the window of the SYN, which is never scaled "
+    "(RFC 7323 section 2.2).",
+    expected="sends no more than the 200 bytes of our window before our ACK",
+    advice="The client drops what its window does not allow: the stack must apply the SYN's window "
+    "to early data.",
+    needs=("open.early-answer",),
+    faults=("ignores-window",),
+)
+async def peer_window(probe: Probe) -> Outcome:
+    window = 200
+    if not probe.session.answers_early:
+        return probe.skipped("no answer comes before our ACK, whatever the window")
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        cookie = FastOpen(probe.cookie)
+        async with probe.alone("window 200", cookie, data=data, window=window) as flow:
+            _must_be_open(flow, len(data))
+            quiet = await probe.session.quiet()
+            if await flow.wait(lambda: len(flow.stream) > window, quiet):
+                return probe.breach(
+                    f"{len(flow.stream)} bytes before our ACK, though our window was {window}",
+                    conclusive=True,
+                )
+            early = len(flow.stream)
+            await flow.acknowledge()
+            if not await flow.wait(lambda: len(flow.stream) > early, 2 * quiet):
+                return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
+            return probe.passed(
+                f"{early} bytes before our ACK, more after it; our window was {window}",
+                conclusive=True,
+            )
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.timestamps",
+    section="RFC 7323 3.2",
+    level=Level.MUST,
+    severity=Severity.MINOR,
+    title="The SYN-ACK echoes the SYN's timestamp",
+    requirement="TSecr of the SYN-ACK is TSval of the SYN.",
+    expected="echoes our timestamp in the SYN-ACK of an accepted Fast Open",
+    advice="Clients measure wrong round-trip times, or drop the SYN-ACK: mend the stack.",
+    needs=("open.data-acked",),
+    faults=("wrong-tsecr",),
+)
+async def timestamps(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
+            _must_be_open(flow, len(data))
+            sent = flow.sent_timestamp
+            first = flow.syn_ack
+            echoed = first.segment.option_list.timestamps if first else None
+            if sent is None or echoed is None:
+                return probe.skipped("the server does not use timestamps")
+            if echoed[1] != sent:
+                return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
+            return probe.passed("TSecr is our TSval", conclusive=True)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.reply-option",
+    section="4.2.2",
+    level=Level.PROCEDURE,
+    severity=Severity.MINOR,
+    title="A cookie that comes with an acceptance works",
+    requirement="The SYN-ACK of an accepted Fast Open may carry the option (step 5); the client "
+    "keeps that cookie.",
+    expected="sends with an acceptance no option, or a legal cookie that works",
+    advice="Clients replace a good cookie by a bad one and lose Fast Open: mend the refresh.",
+    needs=("open.data-acked",),
+    faults=("bad-refresh",),
+)
+async def reply_option(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
+            _must_be_open(flow, len(data))
+            first = flow.syn_ack
+            offered = first.segment.fast_open if first else None
+        if offered is None:
+            return probe.passed("no option with an acceptance", conclusive=True)
+        if not offered.has_legal_cookie:
+            return probe.breach(
+                f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
+            )
+        async with probe.alone("the cookie of the reply", offered, data=data) as again:
+            if again.acknowledged == 1:
+                return probe.breach("the cookie that comes with an acceptance is not honoured")
+            return probe.passed("an acceptance comes with a cookie, which works", conclusive=True)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.fin-after-data",
+    section="RFC 9293 3.10.7",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="A client may close right after its data",
+    requirement="Data on the SYN, then ACK and FIN at once: the request is answered and the "
+    "connection is closed in order.",
+    expected="answers the request and acknowledges our FIN",
+    advice="Short exchanges hang until a timer ends them: mend the stack's handling of FIN.",
+    needs=("open.data-acked",),
+    faults=("ignores-fin",),
+)
+async def fin_after_data(probe: Probe) -> Outcome:
+    session = probe.session
+    mute = await probe.application_is_mute()
+    patience = session.patience(await session.ordinary_answer())
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        label = "data on the SYN, then ACK and FIN"
+        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+            _must_be_open(flow, len(data))
+            await flow.complete(session.round_trip)
+            if not flow.fin_acknowledged and flow.reset is None:
+                return probe.breach("the FIN after data on the SYN is not acknowledged")
+            answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
+            if flow.reset is not None and not answered:
+                return probe.breach("the FIN after data on the SYN was answered with a reset")
+            if not answered and not mute:
+                return probe.breach("data on the SYN, then FIN: the request is not answered")
+            return probe.passed(
+                "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
+                conclusive=True,
+            )
 
     return await probe.agree(attempt, together=False)

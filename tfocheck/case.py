@@ -58,6 +58,28 @@ class Verdict(enum.StrEnum):
     ERROR = "error"
 
 
+class Turn(enum.IntEnum):
+    """When a case is run: the cases of one turn wait for those of the turns before.
+
+    ``FREE`` cases run side by side. ``LONG`` ones keep a Fast Open pending for a second or more.
+    ``RISKY`` ones could silence a broken server, and ``INTRUSIVE`` ones fill its queue: these two
+    run one after another.
+    """
+
+    FREE = 0
+    LONG = 1
+    RISKY = 2
+    INTRUSIVE = 3
+
+
+class Option(enum.StrEnum):
+    """An option of the command without which some cases are left out."""
+
+    INTRUSIVE = "--intrusive"
+    SOAK = "--soak"
+    OFF_PORT = "--off-port"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a case returns: a verdict and, in one sentence, what was seen on the wire.
@@ -80,8 +102,9 @@ class Case:
 
     ``section`` is a section of RFC 7413 ("4.2.2") or another RFC's ("RFC 9293 3.1"); ``expected``
     completes "the server …"; ``needs`` are ids of cases without whose pass (or info) this one
-    proves nothing; ``faults`` are the reference server's knobs that must turn it; ``last`` marks a
-    case that keeps a Fast Open pending for a second or more and so lets the others go first.
+    proves nothing; ``faults`` are the reference server's knobs that must turn it; ``option`` is
+    the command's option without which the case is left out; ``why`` says what is at stake; the
+    function's docstring is the packet exchange, as a ladder.
     """
 
     id: str
@@ -95,7 +118,9 @@ class Case:
     run: CaseFunction = field(repr=False, compare=False)
     needs: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    last: bool = False
+    turn: Turn = Turn.FREE
+    option: Option | None = None
+    why: str = ""
     path: Path | None = field(default=None, compare=False)
 
     def breach(self, seen: str, *, conclusive: bool = False) -> Outcome:
@@ -216,7 +241,9 @@ def case(
     advice: str = "",
     needs: Sequence[str] = ("cookie.request",),
     faults: Sequence[str] = (),
-    last: bool = False,
+    turn: Turn = Turn.FREE,
+    option: Option | None = None,
+    why: str = "",
 ) -> Callable[[CaseFunction], CaseFunction]:
     """Declare an ``async def`` as the case with this id; see ``Case`` for the arguments."""
 
@@ -238,7 +265,9 @@ def case(
                 run=function,
                 needs=tuple(needs),
                 faults=tuple(faults),
-                last=last,
+                turn=turn,
+                option=option,
+                why=why,
                 path=Path(function.__code__.co_filename),
             )
         )
@@ -278,6 +307,10 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
         for need in loaded.needs:
             if need not in by_id:
                 raise UsageError(f"case {loaded.id} ({loaded.path}) needs {need}, which is nowhere")
+            if by_id[need].turn > loaded.turn:
+                raise UsageError(
+                    f"case {loaded.id} ({loaded.path}) needs {need}, which has a later turn"
+                )
     return tuple(cases)
 
 
@@ -308,6 +341,7 @@ class Selection:
     excludes: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
+    options: frozenset[Option] = frozenset()
 
     def choose(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """The selected cases; UsageError if none is left, or a pattern matches nothing."""
@@ -318,7 +352,13 @@ class Selection:
         for section in self.sections:
             if not any(_in_section(known, section) for known in cases):
                 raise UsageError(f"--section {section!r} has no case: see tfocheck --list")
-        chosen = tuple(known for known in cases if self._wants(known))
+        wanted = [known for known in cases if self._wants(known)]
+        chosen = tuple(
+            known for known in wanted if known.option is None or known.option in self.options
+        )
+        if wanted and not chosen:
+            missing = wanted[0]
+            raise UsageError(f"{missing.id} is run with {missing.option} only: add that option")
         if not chosen:
             raise UsageError("this selection leaves no case to run: see tfocheck --list")
         return chosen

@@ -28,6 +28,8 @@ class Lane:
         self._users: set[Hashable] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.sequence = asyncio.Lock()
+        """For what must run one after another, whether it is in the lane or not."""
 
     @contextlib.asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:

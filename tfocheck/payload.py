@@ -58,6 +58,17 @@ class Payload:
     split: int
     answers: bool = True
 
+    def of_size(self, size: int) -> bytes | None:
+        """A request of exactly so many bytes that is answered alike; None if there is none."""
+        missing = size - len(self.data)
+        if self.name == Kind.NONE:
+            return (self.data * size)[:size]
+        padding = b"X-Padding: \r\n"
+        if self.name != Kind.HTTP or missing < len(padding):
+            return None
+        filled = padding.replace(b": ", b": " + b"a" * (missing - len(padding)))
+        return self.data.removesuffix(b"\r\n") + filled + b"\r\n"
+
     def signature(self, answer: bytes) -> bytes | None:
         """The part of an answer that must be the same every time; None while there is too little.
 

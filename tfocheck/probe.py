@@ -15,14 +15,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tfocheck.case import Case, FlowRecord, Outcome, Verdict
 from tfocheck.payload import Payload
-from tfocheck.session import ACCEPTANCE_KEEPS, Session
-from tfocheck.tcp.flow import Flow
+from tfocheck.session import ACCEPTANCE_KEEPS, Session, SilentOpen
+from tfocheck.tcp.flow import RECEIVE_WINDOW, Flow
 from tfocheck.tcp.options import FastOpen
 
 _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
@@ -55,6 +58,24 @@ class UnansweredError(Exception):
 
 class UnusableError(Exception):
     """An attempt that proves nothing either way, with the reason; it is repeated."""
+
+
+OptionArea = bytes | Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class Syn:
+    """What a SYN carries.
+
+    ``options`` replaces the everyday option area, ``fast_open`` with it; as a function it is given
+    the flow's timestamp, which must go on from there on later segments.
+    """
+
+    fast_open: tuple[FastOpen, ...] = ()
+    data: bytes = b""
+    options: OptionArea | None = None
+    mss: int | None = None
+    window: int = RECEIVE_WINDOW
 
 
 Attempt = Callable[[], Awaitable[Outcome]]
@@ -118,35 +139,50 @@ class Probe:
 
     # --- crafted connections ------------------------------------------------------------------
 
-    def new_flow(self, label: str, *, after: Flow | None = None) -> Flow:
-        """A fresh flow whose packets are this case's evidence; ``after`` hands its port on."""
+    def new_flow(
+        self,
+        label: str,
+        *,
+        after: Flow | None = None,
+        source: str | None = None,
+        port: int | None = None,
+    ) -> Flow:
+        """A fresh flow whose packets are this case's evidence.
+
+        ``after`` hands its port on; ``source`` and ``port`` as in ``Session.new_flow``.
+        """
         session = self.session
-        flow = session.new_flow(label) if after is None else session.follow(after, label)
+        if after is None:
+            flow = session.new_flow(label, source=source, port=port)
+        else:
+            flow = session.follow(after, label)
+        self.adopt(flow)
+        return flow
+
+    def adopt(self, flow: Flow) -> None:
+        """Count a flow's packets among this case's evidence."""
         self.flows.append(flow)
         tagged = _attempt_flows.get()
         if tagged is not None:
             tagged.append(flow)
-        return flow
 
     def records(self) -> tuple[FlowRecord, ...]:
         """The packets of this case's flows so far."""
         return tuple(flow.record() for flow in self.flows)
 
-    def syn_options(self, flow: Flow, *fast_open: FastOpen) -> bytes:
-        """The option area of an everyday SYN, with these Fast Open options."""
-        return self.session.syn_options(*fast_open, flow=flow)
-
-    async def answered_syn(
-        self, flow: Flow, *fast_open: FastOpen, data: bytes = b"", options: bytes | None = None
-    ) -> Flow:
+    async def answered_syn(self, flow: Flow, syn: Syn) -> Flow:
         """Send the SYN and wait for its SYN-ACK.
 
-        ``options`` replaces the everyday options. Raises UnansweredError when none comes in time,
-        and UnusableError for one so late that it may be a repeated one, which has no option.
+        Raises UnansweredError when none comes in time, and UnusableError for one so late that it
+        may be a repeated one, which has no option.
         """
         session = self.session
-        area = self.syn_options(flow, *fast_open) if options is None else options
-        await flow.send_syn(area, data)
+        area = syn.options
+        if area is None:
+            area = session.syn_options(*syn.fast_open, flow=flow, mss=syn.mss)
+        elif not isinstance(area, bytes):
+            area = area(flow.timestamp)
+        await flow.send_syn(area, syn.data, window=syn.window)
         await flow.wait(
             lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
             session.round_trips.syn_wait(session.timeout),
@@ -165,8 +201,10 @@ class Probe:
         label: str,
         *fast_open: FastOpen,
         data: bytes = b"",
-        options: bytes | None = None,
+        options: OptionArea | None = None,
         rejected: bool = False,
+        source: str | None = None,
+        port: int | None = None,
     ) -> AsyncIterator[Flow]:
         """A connection whose SYN leaves no Fast Open pending on a correct server.
 
@@ -175,11 +213,12 @@ class Probe:
         asks for the same and raises UnusableError if it met a pending one.
         """
         session, lane = self.session, self.session.lane
-        flow = self.new_flow(label)
+        flow = self.new_flow(label, source=source, port=port)
+        syn = Syn(fast_open, data=data, options=options)
         try:
             async with lane.shared():
                 since = time.monotonic()
-                await self.answered_syn(flow, *fast_open, data=data, options=options)
+                await self.answered_syn(flow, syn)
                 if flow.may_be_pending:
                     lane.begin_pending(flow, since)
                 elif rejected and lane.met_pending(flow, since):
@@ -194,20 +233,23 @@ class Probe:
         label: str,
         *fast_open: FastOpen,
         data: bytes = b"",
-        options: bytes | None = None,
+        options: OptionArea | None = None,
         after: Flow | None = None,
+        mss: int | None = None,
+        window: int = RECEIVE_WINDOW,
     ) -> AsyncIterator[Flow]:
         """A connection that is meant to leave a Fast Open pending: nobody else is in the lane.
 
         The lane is left when the server is known to have completed the handshake. ``after`` is an
-        ended flow whose port to use.
+        ended flow whose port to use; ``mss`` and ``window`` are what we announce in bytes.
         """
         session, lane = self.session, self.session.lane
         flow = self.new_flow(label, after=after)
+        syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
         async with lane.exclusive():
             try:
                 lane.begin_pending(flow, time.monotonic())
-                await self.answered_syn(flow, *fast_open, data=data, options=options)
+                await self.answered_syn(flow, syn)
                 yield flow
                 if flow.acknowledged is not None and flow.reset is None:
                     await flow.complete(session.round_trip)
@@ -231,9 +273,10 @@ class Probe:
 
     async def early_answer(self, flow: Flow) -> bool:
         """Wait for data from the server before our ACK; False when none came in good time."""
-        return await flow.wait(
-            lambda: bool(flow.early_data) or flow.reset is not None, await self.session.quiet()
-        ) and bool(flow.early_data)
+        quiet = await self.session.quiet()
+        await flow.wait(lambda: bool(flow.early_data) or flow.reset is not None, quiet)
+        self.session.answers_early |= bool(flow.early_data)
+        return bool(flow.early_data)
 
     async def serves(self, flow: Flow, data: bytes | None = None) -> str | None:
         """Finish the handshake with this data and see the connection work.
@@ -454,40 +497,62 @@ class Probe:
 
     async def rejects(
         self,
-        cookies: Sequence[tuple[str, Callable[[], bytes]]],
+        syns: Sequence[tuple[str, Callable[[], Syn]]],
         *,
         summary: str = "",
         is_request: bool = False,
         ignored: bool = False,
+        each: int | None = None,
+        watch: bool = True,
     ) -> Outcome:
-        """See that none of these cookies, sent with data, opens anything.
+        """See that none of these SYNs opens anything.
 
         Each is a name and a function that makes one for each attempt; ``summary`` names them all.
         With ``ignored`` the option must be treated as absent: the SYN-ACK may not carry a cookie
-        either.
+        either. ``each`` attempts (default: all of a single one, else one less) must agree. Without
+        ``watch`` the ack decides alone, and no time is spent on looking for an early answer.
         """
         if not is_request:
             await self.positive_control()
+        each = each or (self.attempts if len(syns) == 1 else max(2, self.attempts - 1))
         found = await asyncio.gather(
-            *(self._rejects_one(name, make, ignored=ignored) for name, make in cookies)
+            *(
+                self._rejects_one(name, make, ignored=ignored, need=each, watch=watch)
+                for name, make in syns
+            )
         )
         for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE):
             worse = [outcome for outcome in found if outcome.verdict is verdict]
             if worse:
                 return worse[0]
-        names = summary or ", ".join(name for name, _ in cookies)
-        what = "ignored: ack 1, no cookie in reply" if ignored else "ack 1, no early answer"
-        return self.passed(f"{names}: {what} ({self.attempts} of {self.attempts} each)")
+        names = summary or ", ".join(name for name, _ in syns)
+        what = "ack 1, no early answer" if watch else "ack 1"
+        what = "ignored: ack 1, no cookie in reply" if ignored else what
+        return self.passed(f"{names}: {what} ({each} of {each} each)")
 
-    async def _rejects_one(self, name: str, make: Callable[[], bytes], *, ignored: bool) -> Outcome:
+    async def rejects_cookies(
+        self, cookies: Sequence[tuple[str, Callable[[], bytes]]], **how: Any
+    ) -> Outcome:
+        """``rejects`` for SYNs with these cookies and the whole payload."""
         data = self.payload.data
 
+        def syn(make: Callable[[], bytes]) -> Callable[[], Syn]:
+            return lambda: Syn((FastOpen(make()),), data=data)
+
+        return await self.rejects([(name, syn(make)) for name, make in cookies], **how)
+
+    async def _rejects_one(
+        self, name: str, make: Callable[[], Syn], *, ignored: bool, need: int, watch: bool
+    ) -> Outcome:
         async def attempt() -> Outcome:
-            fast_open = FastOpen(make())
-            async with self.beside_others(name, fast_open, data=data, rejected=True) as flow:
+            syn = make()
+            opening = self.beside_others(
+                name, *syn.fast_open, data=syn.data, options=syn.options, rejected=True
+            )
+            async with opening as flow:
                 if flow.acknowledged != 1:
                     return self.breach(
-                        f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(data)} bytes"
+                        f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(syn.data)} bytes"
                         " on the SYN acknowledged",
                         conclusive=True,
                     )
@@ -496,22 +561,63 @@ class Probe:
                     return self.breach(
                         f"{name}: answered with a cookie, as if it were a request", conclusive=True
                     )
-                if await self.early_answer(flow):
+                if watch and await self.early_answer(flow):
                     return self.breach(
                         f"{name}: ack 1, yet the data was answered before the handshake ended",
                         conclusive=True,
                     )
                 return self.passed(f"{name}: ack 1")
 
-        return await self.agree(attempt, unanswered=f"a SYN with data and {name}")
+        return await self.agree(attempt, unanswered=f"a SYN with data and {name}", need=need)
+
+    async def all_hold(self, checks: Sequence[Awaitable[Outcome]], seen: str) -> Outcome:
+        """Pass with this text if all of these do, one after another; else the first that does not.
+
+        The checks behind one that does not pass are not made.
+        """
+        left = list(checks)
+        try:
+            while left:
+                outcome = await left.pop(0)
+                if outcome.verdict is not Verdict.PASS:
+                    return outcome
+            return self.passed(seen)
+        finally:
+            for unused in left:
+                if inspect.iscoroutine(unused):
+                    unused.close()
+
+    async def silent_open(self) -> SilentOpen:
+        """A Fast Open that was accepted and met with silence until the SYN-ACK was repeated.
+
+        It takes more than a second with the lane closed, so the cases that look at it share it.
+        Raises UnusableError when the cookie was not honoured.
+        """
+        silent = self.session.silent_open
+        async with silent.lock:
+            if silent.flow is not None:
+                self.adopt(silent.flow)
+                return silent
+            data = self.payload.data
+            label = "valid cookie with data, then silence"
+            async with self.alone(label, FastOpen(self.cookie), data=data) as flow:
+                if flow.acknowledged != 1 + len(data):
+                    raise UnusableError("the valid cookie was not honoured this time")
+                await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+                silent.early = len(flow.stream)
+                await flow.acknowledge()
+                silent.later = await flow.wait(
+                    lambda: len(flow.stream) > silent.early, await self.session.quiet()
+                )
+                silent.flow = flow
+            return silent
 
 
-async def repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
-    """Stay silent until the server repeats its SYN-ACK, and look at what the repeated one carries.
+def judge_repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
+    """Look at what the SYN-ACK carries that the server repeated after a silence.
 
     RFC 7413 section 4.2.2: neither data nor the Fast Open option.
     """
-    await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
     first, repeated = flow.syn_ack, flow.repeated_syn_ack
     if first is None or repeated is None:
         return probe.skipped(f"the SYN-ACK was not repeated within {REPEAT_WAIT} s")

@@ -6,10 +6,11 @@ This is the library's side of the command: nothing in here prints or knows of op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tfocheck import __version__
@@ -20,13 +21,14 @@ from tfocheck.case import (
     Outcome,
     Report,
     Traffic,
+    Turn,
     Verdict,
 )
 from tfocheck.errors import CannotError, UnreachableError
 from tfocheck.lane import Lane
 from tfocheck.payload import PayloadChoice
 from tfocheck.probe import Probe, SettledError
-from tfocheck.session import Session
+from tfocheck.session import Extras, Session, Siblings
 from tfocheck.target import Address, Target, resolve
 from tfocheck.tcp.link import Link, route_source
 
@@ -44,7 +46,7 @@ class Settings:
 
     ``cases`` is everything to run, prerequisites included, in order; ``selected`` are the ids that
     the user asked for; ``timeout`` in seconds bounds any single wait; ``addresses`` are literals to
-    use instead of resolving the name.
+    use instead of resolving the name; ``extras`` is what some cases ask for.
     """
 
     cases: tuple[Case, ...]
@@ -55,6 +57,7 @@ class Settings:
     source: str | None = None
     families: tuple[int, ...] = (4, 6)
     addresses: tuple[str, ...] = ()
+    extras: Extras = field(default_factory=Extras)
 
 
 class Progress(Protocol):
@@ -88,11 +91,11 @@ async def run(
                 errors[target.text] = str(problem)
                 return []
             # The addresses of a name may well be one machine, so they share the lane.
-            lane = Lane()
+            lane, siblings = Lane(), Siblings()
             return list(
                 await _gather(
                     [
-                        _check(target, address, settings, link, lane, progress)
+                        _check(target, address, settings, link, lane, siblings, progress)
                         for address in addresses
                     ]
                 )
@@ -130,6 +133,7 @@ async def _check(
     settings: Settings,
     link: Link,
     lane: Lane,
+    siblings: Siblings,
     progress: Progress | None,
 ) -> AddressReport:
     started, began = time.time(), time.monotonic()
@@ -160,7 +164,10 @@ async def _check(
         payload=payload,
         attempts=settings.attempts,
         timeout=settings.timeout,
+        extras=settings.extras,
+        siblings=siblings,
     )
+    siblings.announce(address.literal, [case.id for case in settings.cases])
     before = _traffic(session)
     try:
         runner = _Runner(session, settings, target.text, progress)
@@ -243,7 +250,7 @@ class _Runner:
         cases = self._settings.cases
         self._results = {case.id: loop.create_future() for case in cases}
         for case in cases:
-            if not case.last:
+            if case.turn is Turn.FREE:
                 self._session.lane.join(self._probes[case.id])
         await _gather([self._run_case(case) for case in cases])
 
@@ -254,12 +261,12 @@ class _Runner:
         try:
             outcome = await self._blocked(case)
             if outcome is None:
-                if case.last:
-                    await self._session.lane.all_departed()
-                began = time.monotonic()
-                if self._progress is not None:
-                    self._progress.case_started(self._target, self._session.address, case)
-                outcome = await case.run(probe)
+                await self._await_turn(case)
+                async with self._one_by_one(case):
+                    began = time.monotonic()
+                    if self._progress is not None:
+                        self._progress.case_started(self._target, self._session.address, case)
+                    outcome = await case.run(probe)
         except SettledError as settled:
             outcome = settled.outcome
         except UnreachableError as problem:
@@ -283,8 +290,27 @@ class _Runner:
             address=self._session.address,
         )
         self._results[case.id].set_result(result)
+        self._session.siblings.settle(self._session.address, case.id, str(result.verdict))
         if self._progress is not None:
             self._progress.case_ended(self._target, self._session.address, result)
+
+    async def _await_turn(self, case: Case) -> None:
+        if case.turn is Turn.LONG:
+            # Those that only watch any more do not mind a Fast Open that stays pending.
+            await self._session.lane.all_departed()
+        elif case.turn > Turn.LONG:
+            earlier = [
+                self._results[other.id] for other in self._settings.cases if other.turn < case.turn
+            ]
+            await asyncio.gather(*(asyncio.shield(each) for each in earlier))
+
+    @contextlib.asynccontextmanager
+    async def _one_by_one(self, case: Case) -> AsyncIterator[None]:
+        if case.turn <= Turn.LONG:
+            yield
+            return
+        async with self._session.lane.sequence:
+            yield
 
     async def _blocked(self, case: Case) -> Outcome | None:
         """Wait for what the case needs; a skip with the reason when it can't be judged."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tfocheck.errors import TfocheckError
 from tfocheck.lane import Lane
+from tfocheck.own_addresses import further_addresses, is_on_link
 from tfocheck.payload import Payload
 from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.flow import Flow, usual_options
@@ -29,6 +30,23 @@ ACCEPTANCE_KEEPS = 60.0
 """Seconds for which an accepted valid cookie is the positive control of a rejection."""
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What the user asked for beyond the default run.
+
+    ``thorough`` tries more of the same; ``soak`` is how long to replay a cookie, in seconds;
+    ``alt_sources`` are further addresses of ours; ``no_nat`` vouches that no NAT is between them
+    and the target; ``off_port`` is a port of the target without Fast Open.
+    """
+
+    intrusive: bool = False
+    thorough: bool = False
+    soak: float | None = None
+    alt_sources: tuple[str, ...] = ()
+    no_nat: bool = False
+    off_port: int | None = None
+
+
 @dataclass
 class OrdinaryAnswer:
     """What the application answers on plain connections.
@@ -40,6 +58,45 @@ class OrdinaryAnswer:
 
     signatures: set[bytes] = field(default_factory=set)
     delay: float = 0.0
+
+
+@dataclass
+class SilentOpen:
+    """A Fast Open that was accepted and then met with silence, which several cases look at.
+
+    ``early`` is how many bytes came before our ACK, ``later`` whether more came after it.
+    """
+
+    flow: Flow | None = None
+    early: int = 0
+    later: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Siblings:
+    """What the addresses of one name know of each other: their verdicts, once they are there."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, dict[str, asyncio.Future[str]]] = {}
+
+    def announce(self, address: str, case_ids: Sequence[str]) -> None:
+        """This address is going to have verdicts on these cases."""
+        loop = asyncio.get_running_loop()
+        self._results[address] = {case_id: loop.create_future() for case_id in case_ids}
+
+    def settle(self, address: str, case_id: str, verdict: str) -> None:
+        """A verdict is there."""
+        self._results[address][case_id].set_result(verdict)
+
+    async def compare(self, case_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Address → case → verdict, when all are there; "not run" for a case that is not run."""
+        return {
+            address: {
+                case_id: await asyncio.shield(known[case_id]) if case_id in known else "not run"
+                for case_id in case_ids
+            }
+            for address, known in list(self._results.items())
+        }
 
 
 class Session:
@@ -61,6 +118,8 @@ class Session:
         payload: Payload,
         attempts: int,
         timeout: float,
+        extras: Extras,
+        siblings: Siblings,
     ) -> None:
         self.link = link
         self.lane = lane
@@ -71,14 +130,20 @@ class Session:
         self.payload = payload
         self.attempts = attempts
         self.timeout = timeout
+        self.extras = extras
+        self.siblings = siblings
         self.round_trips = RoundTrips()
         self.server_mss: int | None = None
         self.cookie: bytes | None = None
         self.accepted_at: float | None = None
+        self.answers_early = False
+        self.silent_open = SilentOpen()
         self._flows: list[Flow] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._ordinary: asyncio.Task[OrdinaryAnswer] | None = None
-        link.watch(address, port)
+        self._ports = {port} | ({extras.off_port} if extras.off_port else set())
+        for each in self._ports:
+            link.watch(address, each)
 
     @property
     def round_trip(self) -> float:
@@ -86,25 +151,59 @@ class Session:
         known = self.round_trips
         return known.spread if known.smallest is not None else 0.3
 
-    def new_flow(self, label: str) -> Flow:
-        """A fresh connection: new port, new ISN. Raises CannotError when no port is left."""
-        guard = PortGuard(self.source, self.scope_id)
-        return self._adopt(guard, label)
+    def new_flow(self, label: str, *, source: str | None = None, port: int | None = None) -> Flow:
+        """A fresh connection: new port, new ISN.
+
+        ``source`` and ``port`` replace our usual address and the target's port. Raises CannotError
+        when no port is left.
+        """
+        guard = PortGuard(source or self.source, self.scope_id)
+        return self._adopt(guard, label, port or self.port)
 
     def follow(self, flow: Flow, label: str) -> Flow:
         """A new connection from the port of one that has ended."""
-        return self._adopt(flow.guard, label)
+        return self._adopt(flow.guard, label, flow.server[1])
 
-    def _adopt(self, guard: PortGuard, label: str) -> Flow:
-        server = (self.address, self.port)
+    def _adopt(self, guard: PortGuard, label: str, port: int) -> Flow:
+        server = (self.address, port)
         flow = Flow(self.link, guard, server, scope_id=self.scope_id, label=label)
         self._flows.append(flow)
         return flow
 
-    def syn_options(self, *fast_open: tcp_options.FastOpen, flow: Flow) -> bytes:
+    @property
+    def own_mss(self) -> int:
+        """The MSS that we announce, in bytes."""
+        return IPV6_MSS if ":" in self.address else IPV4_MSS
+
+    def syn_options(
+        self, *fast_open: tcp_options.FastOpen, flow: Flow, mss: int | None = None
+    ) -> bytes:
         """The option area of an everyday SYN with these Fast Open options."""
-        mss = IPV6_MSS if ":" in self.address else IPV4_MSS
-        return tcp_options.encode(usual_options(mss, flow.timestamp, fast_open))
+        return tcp_options.encode(usual_options(mss or self.own_mss, flow.timestamp, fast_open))
+
+    def option_bytes(self, *fast_open: tcp_options.FastOpen) -> int:
+        """How many bytes of options an everyday SYN with these Fast Open options has."""
+        return len(tcp_options.encode(usual_options(self.own_mss, 0, fast_open)))
+
+    @property
+    def own_sources(self) -> tuple[str, ...]:
+        """Our addresses to compare cookies across, the usual one first.
+
+        The user's ``alt_sources`` of this family; without any, further addresses of the interface
+        that the target is reached by, unless they could share a NAT with the usual one: that is so
+        where private addresses reach a target that is none.
+        """
+        alternatives = [
+            each for each in self.extras.alt_sources if (":" in each) == (":" in self.address)
+        ]
+        if not alternatives:
+            alternatives = list(further_addresses(self.source, self.address))
+        return (self.source, *(each for each in alternatives if each != self.source))
+
+    @property
+    def nat_is_ruled_out(self) -> bool:
+        """True if different addresses of ours reach the target as different ones for certain."""
+        return self.extras.no_nat or is_on_link(self.source, self.address)
 
     def learn_round_trip(self, flow: Flow) -> None:
         """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""
@@ -123,9 +222,12 @@ class Session:
         self.learn_round_trip(flow)
         return flow
 
-    async def is_answering(self) -> bool:
-        """True if a plain SYN is answered now, within a few attempts."""
-        for _ in range(self.attempts):
+    async def is_answering(self, *, patiently: bool = False) -> bool:
+        """True if a plain SYN is answered now, within a few attempts.
+
+        A No that is to count as a failure must be had ``patiently``: after many attempts.
+        """
+        for _ in range(3 * self.attempts if patiently else self.attempts):
             flow = await self.plain_syn("control: plain SYN")
             self.close_later(flow)
             if flow.syn_ack is not None:
@@ -237,7 +339,8 @@ class Session:
         """Give all ports back and stop capturing this address."""
         for flow in self._flows:
             flow.release()
-        self.link.unwatch(self.address, self.port)
+        for port in self._ports:
+            self.link.unwatch(self.address, port)
 
     @property
     def kernel_resets(self) -> int:

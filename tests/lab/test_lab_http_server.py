@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import socket
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tfocheck.lab import http_server
+from tfocheck.lab.answer import ANSWER
 
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
@@ -89,6 +91,44 @@ def test_head_has_no_body(port: int) -> None:
     with connected(port) as connection:
         connection.sendall(GET_CLOSE.replace(b"GET", b"HEAD"))
         assert all_of(connection).endswith(b"\r\n\r\n")
+
+
+class Stalled(asyncio.Transport):
+    """A transport whose peer reads nothing: it is backed up after each answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+        self.protocol = http_server.Connection()
+        self.protocol.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answers += bytes(data).endswith(ANSWER)
+        self.protocol.pause_writing()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None:
+        raise AssertionError("there are requests left to answer")
+
+
+def test_answers_wait_for_a_peer_that_does_not_read() -> None:
+    async def run() -> None:
+        transport = Stalled()
+        transport.protocol.data_received(GET * 3)
+        assert transport.answers == 1
+        transport.protocol.resume_writing()
+        assert transport.answers == 2
+        transport.protocol.connection_lost(None)
+
+    asyncio.run(run())
+
+
+def test_a_peer_that_reads_late_gets_every_answer(port: int) -> None:
+    count = 500
+    with connected(port) as connection:
+        connection.sendall(GET * count + GET_CLOSE)
+        assert all_of(connection).count(ANSWER) == count + 1
 
 
 def test_request_in_single_bytes(port: int) -> None:

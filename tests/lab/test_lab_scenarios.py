@@ -12,8 +12,9 @@ import pytest
 
 from tfocheck.errors import ExitCode
 from tfocheck.lab import namespaces
+from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.scenarios import PORT, SCENARIOS, check_faults, find_scenario
+from tfocheck.lab.scenarios import OFF_PORT, PORT, SCENARIOS, check_faults, find_scenario
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 TCPI_OPT_SYN_DATA = 32  # linux/tcp.h: the SYN-ACK acknowledged the SYN's data
@@ -23,18 +24,20 @@ def request(name: str) -> bytes:
     return f"GET / HTTP/1.1\r\nHost: {name}.lab\r\nConnection: close\r\n\r\n".encode()
 
 
-def address(name: str, family: int) -> Any:
-    return socket.getaddrinfo(f"{name}.lab", PORT, family, socket.SOCK_STREAM)[0][4]
+def address(name: str, family: int, port: int) -> Any:
+    return socket.getaddrinfo(f"{name}.lab", port, family, socket.SOCK_STREAM)[0][4]
 
 
-def exchange(name: str, family: int) -> tuple[str, bool]:
-    """An HTTP exchange by the kernel's Fast Open client: first line, was SYN-data taken."""
+def exchange(name: str, family: int, port: int = PORT) -> tuple[str, bool, bool]:
+    """By the kernel's Fast Open client: first line, is the body right, was SYN data taken."""
     with socket.socket(family, socket.SOCK_STREAM) as connection:
-        connection.sendto(request(name), socket.MSG_FASTOPEN, address(name, family))
+        connection.sendto(request(name), socket.MSG_FASTOPEN, address(name, family, port))
         connection.settimeout(3)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
         options = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5]
-    return answer.split(b"\r\n")[0].decode(), bool(options & TCPI_OPT_SYN_DATA)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    line = head.split(b"\r\n")[0].decode()
+    return line, body == ANSWER, bool(options & TCPI_OPT_SYN_DATA)
 
 
 def server_network() -> int:
@@ -55,9 +58,12 @@ def tcp_extension(counter: str) -> int:
 def observe(name: str, client_fast_open: int) -> dict[str, Any]:
     Path("/proc/sys/net/ipv4/tcp_fastopen").write_text(str(client_fast_open))
     seen = {str(int(family)): [exchange(name, family) for _ in range(3)] for family in FAMILIES}
+    # The client's kernel keeps its cookie by address, and so sends it to this port as well.
+    off = [exchange(name, family, OFF_PORT) for family in FAMILIES for _ in range(2)]
     namespaces.setns(server_network(), namespaces.CLONE_NEWNET)
     return {
         "exchanges": seen,
+        "off": off,
         "sysctl": int(Path("/proc/sys/net/ipv4/tcp_fastopen").read_text()),
         "accepted": tcp_extension("TCPFastOpenPassive"),
     }
@@ -74,16 +80,19 @@ def test_server_and_fast_open_are_what_the_scenario_claims(
 
     assert seen["sysctl"] == scenario.tcp_fastopen
     exchanges = list(seen["exchanges"].values())
-    assert all(line == "HTTP/1.1 200 OK" for by_family in exchanges for line, _ in by_family)
+    for line, body_is_right, _ in sum(exchanges, seen["off"]):
+        assert line == "HTTP/1.1 200 OK"
+        assert body_is_right
     offered = scenario.expected != ExitCode.NOT_OFFERED
     # The first exchange of each family only asks for the cookie.
     first = offered and cookieless
     for by_family in exchanges:
-        assert [taken for _, taken in by_family] == [first, offered, offered]
+        assert [taken for *_, taken in by_family] == [first, offered, offered]
+    assert not any(taken for *_, taken in seen["off"])
     if name == "reference":
         assert seen["accepted"] == 0  # it was not the kernel
     else:
-        assert seen["accepted"] == sum(taken for each in exchanges for _, taken in each)
+        assert seen["accepted"] == sum(taken for each in exchanges for *_, taken in each)
 
 
 def test_scenario_names_are_host_names() -> None:

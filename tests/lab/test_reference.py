@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfocheck.errors import UsageError
+from tfocheck.lab.answer import ANSWER_BYTES
 from tfocheck.lab.faults import FAULTS, ActiveFaults, checked
 from tfocheck.lab.reference import ReferenceServer
 from tfocheck.lab.reference_http import HttpConversation
@@ -367,7 +368,7 @@ def test_data_out_of_order_is_asked_for_again() -> None:
 def test_unacknowledged_data_and_fin_are_sent_again_more_and_more_slowly() -> None:
     client = Client(server())
     client.syn()
-    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    request = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     data, fin = client.segment(1, request)
     assert fin.flags & Flags.FIN
     for pause in (1, 2, 4):
@@ -891,7 +892,7 @@ def test_linux_is_served(in_lab: Callable[..., Any], address: str) -> None:
     first, *later = seen["opens"]
     assert first == ["HTTP/1.1 200", False]
     assert later == [["HTTP/1.1 200", True]] * 2
-    assert seen["http"] == [[200, 50], [200, 1 << 20], [200, 0]]
+    assert seen["http"] == [[200, ANSWER_BYTES], [200, 1 << 20], [200, 0]]
 
 
 def resets_of_the_kernel(address: str) -> list[str]:

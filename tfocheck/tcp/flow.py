@@ -81,9 +81,13 @@ class Flow(Listener):
         self.label = label
         self.decided = False
         self.packets: list[Captured] = []
+        self.received: list[Captured] = []
+        """The server's segments in the order of their arrival."""
         self.isn = secrets.randbelow(SEQUENCE_SPACE)
         self.server_isn: int | None = None
         self.icmp: IcmpError | None = None
+        self.stray_options: tuple[Option, ...] = ()
+        """Sent on all segments after the SYN, where they may not belong."""
         self.syn_data = b""
         self._syn_options = b""
         self.kernel_resets = 0
@@ -107,8 +111,9 @@ class Flow(Listener):
         segment = captured.segment
         if captured.sent:
             # Ours always carry ACK; the kernel's reset to a segment with ACK never does.
-            self.kernel_resets += segment.is_reset and not segment.flags & Flags.ACK
+            self.kernel_resets += segment.is_reset and not segment.has_ack
         else:
+            self.received.append(captured)
             self._take_in(segment)
         self._changed.set()
 
@@ -156,11 +161,6 @@ class Flow(Listener):
         return self._stream
 
     @property
-    def received(self) -> list[Captured]:
-        """The server's segments in the order of their arrival."""
-        return [captured for captured in self.packets if not captured.sent]
-
-    @property
     def syn_acks(self) -> list[Captured]:
         """Every SYN-ACK that answers our SYN, repeated ones included."""
         return [
@@ -200,6 +200,15 @@ class Flow(Listener):
         for captured in self.packets:
             if captured.sent and captured.segment.flags & Flags.SYN:
                 return captured.time
+        return None
+
+    @property
+    def sent_timestamp(self) -> int | None:
+        """TSval of our SYN."""
+        for captured in self.packets:
+            if captured.sent and captured.segment.flags & Flags.SYN:
+                stamps = captured.segment.option_list.timestamps
+                return stamps[0] if stamps else None
         return None
 
     @property
@@ -260,7 +269,7 @@ class Flow(Listener):
         return any(
             relative(captured.segment.ack, self.isn) >= offset
             for captured in self.received
-            if captured.segment.flags & Flags.ACK and not captured.segment.is_reset
+            if captured.segment.has_ack and not captured.segment.is_reset
         )
 
     @property
@@ -384,11 +393,12 @@ class Flow(Listener):
 
     def _later_options(self) -> bytes:
         """RFC 7323 section 3.2: once agreed upon, every segment carries timestamps."""
-        if not self._timestamps:
-            return b""
-        stamps = tcp_options.timestamps(self.timestamp, self._last_timestamp)
-        nop = tcp_options.no_operation()
-        return tcp_options.encode((nop, nop, stamps))
+        options = self.stray_options
+        if self._timestamps:
+            stamps = tcp_options.timestamps(self.timestamp, self._last_timestamp)
+            nop = tcp_options.no_operation()
+            options = (nop, nop, stamps, *options)
+        return tcp_options.encode(options)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 import enum
 import ipaddress
 import logging
+import socket
+import struct
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
 from scapy.layers.inet import IP, TCP  # noqa: E402  (Scapy warns while it is imported)
 from scapy.layers.inet6 import IPv6  # noqa: E402
-from scapy.packet import Packet, Raw  # noqa: E402
 
 from tfocheck.tcp import options as tcp_options  # noqa: E402
 
@@ -79,7 +80,7 @@ class Segment:
         """The options, as far as they can be read."""
         return tcp_options.walk(self.options)
 
-    @property
+    @cached_property
     def fast_open(self) -> tcp_options.FastOpen | None:
         """The Fast Open option of this segment, in either form."""
         return self.option_list.fast_open
@@ -90,15 +91,20 @@ class Segment:
         flags = self.flags
         return len(self.payload) + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
 
-    @property
+    @cached_property
     def is_syn_ack(self) -> bool:
         """SYN and ACK, and no RST."""
         return self.flags & (Flags.SYN | Flags.ACK | Flags.RST) == Flags.SYN | Flags.ACK
 
-    @property
+    @cached_property
     def is_reset(self) -> bool:
         """RST, with or without ACK."""
-        return bool(self.flags & Flags.RST)
+        return Flags.RST in self.flags
+
+    @cached_property
+    def has_ack(self) -> bool:
+        """ACK: the acknowledgement number means something."""
+        return Flags.ACK in self.flags
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,6 @@ class Captured:
 def build(segment: Segment) -> bytes:
     """The IPv4 or IPv6 packet that carries the segment, checksums included."""
     area = tcp_options.pad(segment.options)
-    # Scapy counts what follows the fixed header as payload, so hand-made option bytes of any
-    # content travel unchanged and still enter the checksum.
-    raw = Raw(area + segment.payload)
     tcp = TCP(
         sport=segment.source_port,
         dport=segment.destination_port,
@@ -131,23 +134,53 @@ def build(segment: Segment) -> bytes:
         dataofs=5 + len(area) // 4,
         flags=int(segment.flags),
         window=segment.window,
+        chksum=0,
     )
-    if ipaddress.ip_address(segment.destination).version == 6:
-        ip: Packet = IPv6(src=segment.source, dst=segment.destination, hlim=segment.ttl)
-    else:
-        ip = IP(
-            src=segment.source,
-            dst=segment.destination,
-            ttl=segment.ttl,
-            id=segment.ip_id,
-            flags="DF",
-        )
-    # Every field has its one value: this spares Scapy the copies it makes to expand sets of values,
-    # which take half of its time.
-    raw.explicit = tcp.explicit = ip.explicit = True
-    tcp.add_payload(raw)
-    ip.add_payload(tcp)
-    return bytes(ip.build())
+    # Every field has its one value: this spares Scapy the copies it makes to expand sets of values.
+    tcp.explicit = True
+    # Options go behind Scapy's fixed header as bytes, whatever they hold.
+    data = tcp.self_build() + area + segment.payload
+    data = _with_checksum(data, 16, _pseudo_header(segment, len(data)))
+    return _ip_header(segment, len(data)) + data
+
+
+def _ip_header(segment: Segment, length: int) -> bytes:
+    header = _ip_template(segment.source, segment.destination, segment.ttl)
+    if header[0] >> 4 == 6:
+        return header[:4] + struct.pack("!H", length) + header[6:]
+    header = header[:2] + struct.pack("!HH", len(header) + length, segment.ip_id) + header[6:]
+    return _with_checksum(header, 10)
+
+
+@cache
+def _ip_template(source: str, destination: str, ttl: int) -> bytes:
+    """The header that all packets between two addresses share, its length still open."""
+    if ":" in destination:
+        return bytes(IPv6(src=source, dst=destination, hlim=ttl, nh=IP_PROTOCOL_TCP, plen=0))
+    ip = IP(
+        src=source, dst=destination, ttl=ttl, proto=IP_PROTOCOL_TCP, flags="DF", len=0, chksum=0
+    )
+    return bytes(ip)
+
+
+def _pseudo_header(segment: Segment, length: int) -> bytes:
+    """What the TCP checksum covers besides the segment (RFC 9293 section 3.1)."""
+    addresses = _packed(segment.source) + _packed(segment.destination)
+    return addresses + struct.pack("!II", length, IP_PROTOCOL_TCP)
+
+
+@cache
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
+
+
+def _with_checksum(data: bytes, place: int, also: bytes = b"") -> bytes:
+    """The data with its Internet checksum (RFC 1071) put where it has zeros."""
+    covered = also + data + bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(covered) // 2}H", covered))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return data[:place] + struct.pack("!H", ~total & 0xFFFF) + data[place + 2 :]
 
 
 def dissect(packet: bytes) -> Segment:
@@ -156,30 +189,31 @@ def dissect(packet: bytes) -> Segment:
     Raises NotTcpError for anything that is not a whole, first-fragment TCP segment.
     """
     version = packet[0] >> 4 if packet else 0
-    # Only fixed headers go through Scapy: its option and payload parsers would see hostile bytes.
     if version == 4 and len(packet) >= 20:
-        ip: Packet = IP(packet[:20])
-        start, end = ip.ihl * 4, ip.len or len(packet)
-        is_tcp = ip.proto == IP_PROTOCOL_TCP and ip.frag == 0 and ip.ihl >= 5
-        ttl, ip_id = ip.ttl, ip.id
+        length, ip_id, fragment, ttl, protocol = struct.unpack_from("!HHHBB", packet, 2)
+        start, end = (packet[0] & 15) * 4, length or len(packet)
+        is_tcp = protocol == IP_PROTOCOL_TCP and not fragment & 0x1FFF and start >= 20
+        family, source, destination = socket.AF_INET, packet[12:16], packet[16:20]
     elif version == 6 and len(packet) >= 40:
-        ip = IPv6(packet[:40])
-        start, end = 40, 40 + ip.plen if ip.plen else len(packet)
-        is_tcp = ip.nh == IP_PROTOCOL_TCP
-        ttl, ip_id = ip.hlim, 0
+        length, protocol, ttl = struct.unpack_from("!HBB", packet, 4)
+        start, end, ip_id = 40, 40 + length if length else len(packet), 0
+        is_tcp = protocol == IP_PROTOCOL_TCP
+        family, source, destination = socket.AF_INET6, packet[8:24], packet[24:40]
     else:
         raise NotTcpError("no IPv4 or IPv6 header")
     end = min(end, len(packet))
     if not is_tcp or end < start + 20:
         raise NotTcpError("no whole TCP header")
+    # Only the fixed header goes through Scapy: its option and payload parsers would see hostile
+    # bytes.
     tcp = TCP(packet[start : start + 20])
     data = start + tcp.dataofs * 4
     if tcp.dataofs < 5 or data > end:
         raise NotTcpError("the TCP data offset makes no sense")
     return Segment(
-        source=ip.src,
+        source=socket.inet_ntop(family, source),
         source_port=tcp.sport,
-        destination=ip.dst,
+        destination=socket.inet_ntop(family, destination),
         destination_port=tcp.dport,
         seq=tcp.seq,
         ack=tcp.ack,

@@ -1,0 +1,70 @@
+"""What Fast Open brings: the time to the first byte of an answer, with and without it."""
+
+from __future__ import annotations
+
+import statistics
+
+from tfocheck.case import Level, Outcome, case
+from tfocheck.probe import Probe, UnansweredError, UnusableError
+from tfocheck.tcp.flow import Flow
+from tfocheck.tcp.options import FastOpen
+
+PAIRS = 5
+
+
+@case(
+    "benefit.latency",
+    section="1",
+    level=Level.INFO,
+    title="The time that Fast Open saves",
+    requirement="Fast Open is for saving one round trip per connection.",
+    expected="answers the first byte a round trip earlier with Fast Open",
+    needs=("open.data-acked",),
+)
+async def latency(probe: Probe) -> Outcome:
+    if await probe.application_is_mute():
+        return probe.skipped("the application answers nothing that could be timed")
+    data = probe.payload.data
+    plain: list[float] = []
+    fast: list[float] = []
+    for _ in range(PAIRS + probe.attempts):
+        if len(fast) == PAIRS:
+            break
+        try:
+            async with probe.beside_others("plain") as flow:
+                ordinary = await _first_byte(probe, flow, data)
+            async with probe.alone("Fast Open", FastOpen(probe.cookie), data=data) as flow:
+                if flow.acknowledged != 1 + len(data):
+                    continue
+                await probe.early_answer(flow)
+                opened = await _first_byte(probe, flow, None)
+        except (UnansweredError, UnusableError):
+            continue
+        if ordinary is not None and opened is not None:
+            plain.append(ordinary)
+            fast.append(opened)
+    if len(fast) < PAIRS:
+        return probe.undecided(f"only {len(fast)} of {PAIRS} pairs could be timed")
+    saved = statistics.median(plain) - statistics.median(fast)
+    round_trip = probe.session.round_trips.smallest or 0.0
+    # Below a millisecond the application's own time outweighs the path's.
+    trips = f" ({saved / round_trip:.1f} round trips)" if round_trip > 0.001 else ""
+    return probe.info(
+        f"first byte after {_spread(plain)} plain, {_spread(fast)} with Fast Open:"
+        f" {saved * 1000:.1f} ms saved{trips}"
+    )
+
+
+async def _first_byte(probe: Probe, flow: Flow, data: bytes | None) -> float | None:
+    """Seconds from our SYN to the first byte of the answer."""
+    await probe.serves(flow, data)
+    if flow.first_data_time is None or flow.syn_time is None:
+        return None
+    return flow.first_data_time - flow.syn_time
+
+
+def _spread(times: list[float]) -> str:
+    low, middle, high = (
+        value * 1000 for value in (min(times), statistics.median(times), max(times))
+    )
+    return f"{middle:.1f} ms ({low:.1f} to {high:.1f})"

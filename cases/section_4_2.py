@@ -1,0 +1,43 @@
+"""RFC 7413 section 4.2: a server with Fast Open off."""
+
+from __future__ import annotations
+
+from tfocheck.case import Level, Option, Outcome, Severity, case
+from tfocheck.probe import Probe
+from tfocheck.tcp.options import FastOpen
+
+
+@case(
+    "off.ignores-option",
+    section="4.2",
+    level=Level.MUST,
+    severity=Severity.MINOR,
+    title="Off means off",
+    requirement="While FastOpenEnabled is off, a server ignores the option.",
+    expected="sends no cookie and takes no data on the port where Fast Open is off",
+    advice="Fast Open is served on a port where it is meant to be off: on Linux, bit 0x400 of "
+    "net.ipv4.tcp_fastopen switches it on for every listener.",
+    needs=("option.cookie-format",),
+    faults=("answers-when-off",),
+    option=Option.OFF_PORT,
+)
+async def ignores_option(probe: Probe) -> Outcome:
+    port, data = probe.session.extras.off_port, probe.payload.data
+
+    async def attempt() -> Outcome:
+        for what, option, load in (
+            ("a cookie request", FastOpen(), b""),
+            ("a cookie with data", FastOpen(probe.cookie), data),
+        ):
+            label = f"{what} to port {port}"
+            async with probe.beside_others(label, option, data=load, port=port) as flow:
+                first = flow.syn_ack
+                if first is not None and first.segment.fast_open is not None:
+                    return probe.breach(
+                        f"port {port}: {what} is answered with the option", conclusive=True
+                    )
+                if flow.acknowledged != 1:
+                    return probe.breach(f"port {port}: {what} opens", conclusive=True)
+        return probe.passed(f"port {port}: no cookie to a request, ack 1 to a cookie with data")
+
+    return await probe.agree(attempt)

@@ -1,0 +1,238 @@
+"""RFC 7413 section 5: limits and abuse; only with --intrusive, and left as it was found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
+from tfocheck.probe import Probe, Syn, UnansweredError, UnusableError
+from tfocheck.tcp.flow import Flow
+from tfocheck.tcp.options import FastOpen
+from tfocheck.tcp.segment import Captured
+
+MOST_PENDING = 512
+"""Pending requests that are opened at the most."""
+
+PLAIN_EVERY = 16
+"""A plain SYN is sent after so many of them, to see that others are served."""
+
+RESET_REMEMBERED = 70.0
+"""Seconds: section 5.1 has a server count a reset request for a while; Linux does for a minute."""
+
+GIVES_UP = 40.0
+"""Seconds of silence after which a server has given up: its timer doubles from one second."""
+
+
+class _Filling:
+    """Pending Fast Opens, opened one after another until the server falls back."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.pending: list[Flow] = []
+        self.plain_refused = 0
+        self.limit_reached = False
+
+    async def fill(self) -> None:
+        """Open until three in a row fall back, or ``MOST_PENDING`` are pending."""
+        fallbacks = silent = 0
+        while len(self.pending) < MOST_PENDING and fallbacks < 3 and silent < 5:
+            try:
+                accepted = await self.open()
+            except (UnansweredError, UnusableError):
+                silent += 1
+                continue
+            silent = 0
+            fallbacks = 0 if accepted else fallbacks + 1
+            if len(self.pending) % PLAIN_EVERY == 0:
+                await self.control()
+        self.limit_reached = fallbacks >= 3
+        for _ in range(2):
+            await self.control()
+
+    async def open(self) -> bool:
+        """One more; True if it was accepted, and so is pending now."""
+        probe = self.probe
+        data = probe.payload.data
+        flow = probe.new_flow(f"pending request {len(self.pending) + 1}")
+        # A small window, so that hundreds of early answers do not come at once.
+        await probe.answered_syn(flow, Syn((FastOpen(probe.cookie),), data=data, window=200))
+        if flow.acknowledged == 1 + len(data):
+            self.pending.append(flow)
+            return True
+        await flow.close(probe.session.round_trip)
+        return False
+
+    async def control(self) -> None:
+        """A plain SYN, which must be served whatever is pending."""
+        if not await self.probe.session.is_answering():
+            self.plain_refused += 1
+
+    async def empty(self) -> None:
+        """Complete and close all that is pending."""
+        round_trip = self.probe.session.round_trip
+        flows, self.pending = self.pending, []
+        for flow in flows:
+            await flow.acknowledge()
+        await asyncio.gather(*(flow.close(round_trip) for flow in flows))
+
+
+@contextlib.asynccontextmanager
+async def _filled(probe: Probe) -> AsyncIterator[_Filling]:
+    """The lane for ourselves, the queue full; emptied again whatever happens."""
+    filling = _Filling(probe)
+    async with probe.session.lane.exclusive():
+        try:
+            await filling.fill()
+            yield filling
+        finally:
+            await filling.empty()
+
+
+async def _is_back(probe: Probe, seconds: float) -> bool:
+    """Wait until the valid cookie is accepted again; False if it is not within that time."""
+    deadline = time.monotonic() + seconds
+    pause = 0.1
+    while True:
+        with contextlib.suppress(UnansweredError, UnusableError):
+            outcome = await probe.accepts_valid_cookie("Fast Open is back")
+            if outcome.verdict is Verdict.PASS:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(pause)
+        pause = min(5.0, pause * 2)
+
+
+@case(
+    "limit.pending",
+    section="4.2",
+    level=Level.MUST,
+    severity=Severity.CRITICAL,
+    title="The number of pending Fast Opens is limited",
+    requirement="Above a limit of pending requests (PendingFastOpenRequests) the server falls back "
+    "to ordinary handshakes; plain SYNs are served throughout.",
+    expected="falls back from some number of pending requests on, serves plain SYNs all the while, "
+    "and accepts Fast Opens again afterwards",
+    advice="Without a limit, SYNs with stolen cookies can exhaust the server: set one (nginx "
+    "`fastopen=N`, the value of TCP_FASTOPEN). If plain SYNs are refused, an attacker can shut "
+    "everybody out.",
+    needs=("open.data-acked",),
+    faults=("no-limit", "refuses-when-full"),
+    option=Option.INTRUSIVE,
+    turn=Turn.INTRUSIVE,
+)
+async def pending_limit(probe: Probe) -> Outcome:
+    async with _filled(probe) as filling:
+        limit = len(filling.pending)
+    if filling.plain_refused:
+        return probe.breach(
+            f"with {limit} requests pending, plain SYNs are not answered"
+            f" ({filling.plain_refused} controls)"
+        )
+    if not filling.limit_reached:
+        return probe.undecided(
+            f"{limit} requests pending, and none fell back: the limit, if there is one, is higher"
+        )
+    if not await _is_back(probe, 5.0):
+        return probe.breach(f"limit {limit}; but Fast Open is not back after all were closed")
+    return probe.passed(
+        f"falls back from {limit} pending requests on; plain SYNs served throughout, Fast Open back"
+        " afterwards"
+    )
+
+
+@case(
+    "limit.reset-counted",
+    section="5.1",
+    level=Level.SHOULD,
+    severity=Severity.MAJOR,
+    title="A reset does not free a place at once",
+    requirement="A server watches for pending requests that are reset, and may count them for a "
+    "while: spoofed SYNs are answered by resets, and could go on without end.",
+    expected="still falls back after one of the pending requests was reset",
+    advice="An attacker whose spoofed SYNs are reset by their victims meets no limit: count reset "
+    "requests for some time (section 5.1).",
+    needs=("limit.pending",),
+    faults=("forgets-resets",),
+    option=Option.INTRUSIVE,
+    turn=Turn.INTRUSIVE,
+)
+async def reset_counted(probe: Probe) -> Outcome:
+    async with _filled(probe) as filling:
+        limit = len(filling.pending)
+        if not filling.limit_reached:
+            return probe.undecided(f"the queue is not full with {limit} pending requests")
+        # The one place where a pending Fast Open is reset on purpose.
+        await filling.pending.pop().send_reset()
+        await asyncio.sleep(0.05 + probe.session.round_trip)
+        fell_back = accepted = 0
+        for _ in range(3 * probe.attempts):
+            if fell_back >= probe.attempts or accepted:
+                break
+            with contextlib.suppress(UnansweredError, UnusableError):
+                if await filling.open():
+                    accepted += 1
+                else:
+                    fell_back += 1
+    began = time.monotonic()
+    # With a queue of one the reset request fills it: wait until the server has forgotten it.
+    back = await _is_back(probe, RESET_REMEMBERED)
+    waited = time.monotonic() - began
+    if accepted:
+        return probe.breach(f"with {limit} pending, one reset makes room for another at once")
+    if fell_back < probe.attempts:
+        return probe.undecided(f"with {limit} pending, SYNs are not answered after a reset")
+    if not back:
+        return probe.undecided(f"Fast Open is not back {RESET_REMEMBERED:.0f} s after one reset")
+    after = f"Fast Open back after {waited:.0f} s" if waited > 1 else "Fast Open back afterwards"
+    return probe.passed(f"with {limit} pending, one of them reset: still falls back; {after}")
+
+
+@case(
+    "abuse.amplification",
+    section="5.2",
+    level=Level.INFO,
+    title="What one spoofed SYN makes the server send",
+    requirement="A stolen cookie lets an attacker have the server answer somebody else "
+    "(section 5.2): the fewer bytes for one SYN, the better.",
+    expected="sends little for one SYN with data and then silence",
+    needs=("open.data-acked",),
+    option=Option.INTRUSIVE,
+    turn=Turn.INTRUSIVE,
+)
+async def amplification(probe: Probe) -> Outcome:
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        label = "one SYN with data, then silence"
+        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+            if flow.acknowledged != 1 + len(data):
+                raise UnusableError("the valid cookie was not honoured this time")
+            known = 0
+
+            def more() -> bool:
+                return len(flow.received) > known
+
+            while await flow.wait(more, GIVES_UP):
+                known = len(flow.received)
+            back = flow.received
+            sent = _ip_bytes([captured for captured in flow.packets if captured.sent])
+            received = _ip_bytes(back)
+            return probe.info(
+                f"{len(back)} packets, {received} bytes over {back[-1].time - back[0].time:.0f} s"
+                f" for one SYN of {sent} bytes: {received / sent:.1f} times as much",
+                conclusive=True,
+            )
+
+    return await probe.agree(attempt, together=False)
+
+
+def _ip_bytes(packets: Sequence[Captured]) -> int:
+    segments = [captured.segment for captured in packets]
+    return sum(
+        (40 if ":" in segment.source else 20) + 20 + len(segment.options) + len(segment.payload)
+        for segment in segments
+    )

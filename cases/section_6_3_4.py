@@ -1,0 +1,85 @@
+"""RFC 7413 section 6.3.4: several servers, and several addresses, behind one name."""
+
+from __future__ import annotations
+
+from tfocheck.case import Level, Outcome, Severity, Verdict, case
+from tfocheck.probe import Probe
+from tfocheck.tcp.options import FastOpen
+
+CONNECTIONS = 16
+
+COMPARED = ("cookie.request", "open.data-acked", "forged.random")
+
+
+@case(
+    "farm.one-key",
+    section="6.3.4",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="All servers behind the address share a key",
+    requirement="Servers behind one address use the same key, so that a cookie from one opens at "
+    "all the others.",
+    expected="accepts one cookie from 16 ports, which a load balancer may spread over its servers",
+    advice="Servers behind this address don't share a key: set the same one on all (Linux: "
+    "net.ipv4.tcp_fastopen_key), and change it on all at the same time.",
+    needs=("open.data-acked",),
+    faults=("many-keys",),
+)
+async def one_key(probe: Probe) -> Outcome:
+    data, cookie = probe.payload.data, probe.cookie
+    accepted = 0
+    others: set[bytes] = set()
+
+    async def attempt() -> Outcome:
+        async with probe.alone("one cookie, another port", FastOpen(cookie), data=data) as flow:
+            if flow.acknowledged != 1:
+                return probe.passed("accepted", conclusive=True)
+            first = flow.syn_ack
+            other = first.segment.fast_open if first else None
+            if other is not None and other.has_legal_cookie and other.cookie != cookie:
+                others.add(other.cookie)
+                return probe.breach("turned down, with another cookie", conclusive=True)
+            return probe.breach("turned down")
+
+    for _ in range(CONNECTIONS):
+        outcome = await probe.agree(attempt, together=False)
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            return outcome
+        accepted += outcome.verdict is Verdict.PASS
+    if accepted == CONNECTIONS:
+        return probe.passed(f"{accepted} of {CONNECTIONS}: one cookie is accepted from every port")
+    keys = f" (other cookies offered: {len(others)})" if others else ""
+    return probe.breach(
+        f"{accepted} of {CONNECTIONS}: servers behind this address don't share a key{keys}"
+    )
+
+
+@case(
+    "farm.addresses",
+    section="6.3.4",
+    level=Level.INFO,
+    title="All addresses of the name behave alike",
+    requirement="A client may take any address of a name. (Cookies may well differ between "
+    "addresses: section 4.1.3.)",
+    expected="behaves alike at every address of the name",
+    advice="Clients get another treatment at each address: compare the columns, and switch Fast "
+    "Open on, or off, at all of them.",
+    needs=("control.syn",),
+)
+async def addresses(probe: Probe) -> Outcome:
+    probe.observing()
+    rows = await probe.session.siblings.compare(COMPARED)
+    if len(rows) < 2:
+        return probe.info("the name has one address that can be tested")
+    different = [
+        case_id
+        for case_id in COMPARED
+        if len({verdicts[case_id] for verdicts in rows.values()}) > 1
+    ]
+    matrix = "; ".join(
+        f"{address}: " + ", ".join(f"{case_id} {verdicts[case_id]}" for case_id in different)
+        for address, verdicts in rows.items()
+    )
+    if different:
+        return probe.warning(f"the addresses differ: {matrix}")
+    return probe.info(f"{len(rows)} addresses behave alike in {', '.join(COMPARED)}")
