@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ import click
 from tfocheck import __version__, payload
 from tfocheck import target as targets_module
 from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
+from tfocheck.case import Option as CaseOption
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
 from tfocheck.report import escape
 from tfocheck.target import Target
@@ -36,13 +38,15 @@ if TYPE_CHECKING:
     from tfocheck.runner import Settings
 
 _SUBCOMMANDS = {
-    "check": "Grade servers; can be left out, unless a target is called demo or lab.",
+    "check": "Grade servers; can be left out, unless a target is called like a command.",
+    "explain": "Say what a case asks, how it is tested, and what to do about a failure.",
     "demo": "Grade this machine's own kernel in a lab; needs neither a server nor root.",
     "lab": "Real servers in network namespaces on this machine, to grade or to try things on.",
 }
 _TERMINATED = 128 + signal.SIGTERM
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 _MAX_ATTEMPTS = 100
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_TIMEOUT = 300.0
 
 
@@ -63,6 +67,12 @@ class Options:
     attempts: int
     timeout: float
     source: str | None
+    alt_sources: tuple[str, ...]
+    no_nat: bool
+    off_port: int | None
+    intrusive: bool
+    thorough: bool
+    soak: float | None
     payload: str | None
     list_cases: bool
     list_format: str | None
@@ -103,6 +113,17 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float
     if value != value:
         raise click.BadParameter("not a number of seconds")
     return value
+
+
+def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Seconds, from a number with an optional unit."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", value)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"{value!r} is no duration such as 90, 30m or 2h")
+    return seconds
 
 
 @click.command(
@@ -171,6 +192,34 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float
 )
 @click.option("--source", metavar="ADDR", help="Send from this address of this machine.")
 @click.option(
+    "--alt-source",
+    "alt_sources",
+    multiple=True,
+    metavar="ADDR",
+    help="Another address of this machine, to compare cookies across; repeatable.",
+)
+@click.option(
+    "--no-nat", is_flag=True, help="No NAT is between these addresses and the target: I know."
+)
+@click.option(
+    "--off-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="A port of the target where Fast Open is meant to be off: see that it is.",
+)
+@click.option(
+    "--intrusive",
+    is_flag=True,
+    help="Also fill the queue of pending requests, to find its limit; takes up to three minutes.",
+)
+@click.option("--thorough", is_flag=True, help="Flip every bit of the cookie, not eight.")
+@click.option(
+    "--soak",
+    metavar="DURATION",
+    callback=_duration,
+    help="Replay a cookie for so long (90, 30m, 2h) to see when it stops working.",
+)
+@click.option(
     "--payload",
     metavar="http|tls|dns|FILE|none",
     help="What to send to the application; the default goes by the port.",
@@ -197,6 +246,32 @@ def check(**options: object) -> int:
     return _check(Options(**options))  # type: ignore[arg-type]  # click's parameters are its fields
 
 
+@click.command("explain", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("patterns", nargs=-1, metavar="CASE...")
+@click.option(
+    "--cases",
+    "directories",
+    multiple=True,
+    metavar="DIR",
+    help="Add the case files of this folder.",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def explain(patterns: tuple[str, ...], directories: tuple[str, ...], debug: bool) -> int:
+    """Explain cases: what is asked, how it is tested, and what to do about a failure.
+
+    CASE is an id such as forged.random, or a glob such as 'forged.*'.
+    """
+    from tfocheck import explain as explaining
+
+    if not patterns:
+        raise UsageError("name a case, as in: tfocheck explain forged.random (see tfocheck --list)")
+    catalogue = load_cases(Path(directory) for directory in directories)
+    found = [case for pattern in patterns for case in explaining.find(pattern, catalogue)]
+    rule = "\n\n" + "-" * explaining.WIDTH + "\n\n"
+    _put(_stdout(), rule.join(explaining.explain(case) for case in dict.fromkeys(found)) + "\n")
+    return ExitCode.CONFORMS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -205,6 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_check(given)
     if name == "check":
         return run_check(given[1:])
+    if name == "explain":
+        return _guarded(lambda: _run(explain, "tfocheck explain", given[1:]), given)
     return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
 
 
@@ -374,7 +451,7 @@ def _silence_stdout() -> None:
 
 def _check(options: Options) -> int:
     if options.list_cases:
-        _print_list(_select(options, _load(options)), options)
+        _print_list(_select(options, _load(options), everything=True), options)
         return ExitCode.CONFORMS
     if options.list_format is not None:
         raise UsageError("--format goes with --list")
@@ -400,6 +477,12 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     if source is not None:
         source = targets_module.parse_literal(source, "--source")
     families = _families(options, targets, addresses, source)
+    alt_sources = tuple(
+        targets_module.parse_literal(text, "--alt-source").partition("%")[0]
+        for text in options.alt_sources
+    )
+    for literal in alt_sources:
+        _check_is_own(literal, "--alt-source")
     if source is not None:
         source = source.partition("%")[0]  # the target's zone says which interface
     choice = payload.choose(options.payload)
@@ -411,6 +494,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     chosen = _select(options, catalogue)
 
     from tfocheck.runner import Settings
+    from tfocheck.session import Extras
 
     return Settings(
         cases=with_prerequisites(chosen, catalogue),
@@ -421,6 +505,14 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
         source=source,
         families=families,
         addresses=addresses,
+        extras=Extras(
+            intrusive=options.intrusive,
+            thorough=options.thorough,
+            soak=options.soak,
+            alt_sources=alt_sources,
+            no_nat=options.no_nat,
+            off_port=options.off_port,
+        ),
     )
 
 
@@ -428,12 +520,20 @@ def _load(options: Options) -> tuple[Case, ...]:
     return load_cases(Path(directory) for directory in options.case_directories)
 
 
-def _select(options: Options, catalogue: Sequence[Case]) -> tuple[Case, ...]:
+def _select(
+    options: Options, catalogue: Sequence[Case], *, everything: bool = False
+) -> tuple[Case, ...]:
+    given = {
+        CaseOption.INTRUSIVE: options.intrusive,
+        CaseOption.SOAK: options.soak is not None,
+        CaseOption.OFF_PORT: options.off_port is not None,
+    }
     selection = Selection(
         globs=options.globs,
         excludes=options.excludes,
         sections=options.sections,
         levels=tuple(Level(level) for level in options.levels),
+        options=frozenset(option for option in CaseOption if everything or given[option]),
     )
     return selection.choose(catalogue)
 
@@ -451,7 +551,7 @@ def _families(
     families = {4, 6} if options.ipv4 == options.ipv6 else {4} if options.ipv4 else {6}
     wanted = " or ".join(f"IPv{family}" for family in sorted(families))
     if source is not None:
-        _check_is_own(source)
+        _check_is_own(source, "--source")
         family = targets_module.family_of(source)
         if family not in families:
             raise UsageError(f"--source {source} is no {wanted} address, as -4 or -6 demands")
@@ -466,7 +566,7 @@ def _families(
     return tuple(sorted(families))
 
 
-def _check_is_own(literal: str) -> None:
+def _check_is_own(literal: str, option: str) -> None:
     import socket
 
     try:
@@ -477,7 +577,7 @@ def _check_is_own(literal: str) -> None:
             probe.bind(sockaddr)
     except OSError:
         raise UsageError(
-            f"--source {literal} is no address of this machine (see: ip address)"
+            f"{option} {literal} is no address of this machine (see: ip address)"
         ) from None
 
 

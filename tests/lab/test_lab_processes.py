@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tfocheck.errors import ExitCode
-from tfocheck.lab import namespaces
+from tfocheck.lab import commands, namespaces
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.runner import run_in_lab
 from tfocheck.lab.scenarios import SCENARIOS
@@ -225,6 +225,28 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], code: int, line: str)
     assert result.returncode == code
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "check_options"),
+    [
+        ((), "--off-port 8081 -4"),
+        (("-6", "-q"), "-6 -q --off-port 8081"),
+        (("--off-port", "1"), "--off-port 1 -4"),
+        (("--off-port=1",), "--off-port=1 -4"),
+    ],
+)
+def test_run_tells_the_check_of_the_off_port(
+    options: tuple[str, ...],
+    check_options: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tfocheck.cli.run_check", lambda arguments: print(*arguments) or 7)
+    with pytest.raises(SystemExit) as left:
+        commands.lab.main(["run", "linux", "--", *options])
+    assert left.value.code == 7
+    assert capfd.readouterr().out == f"linux.lab:8080 {check_options}\n"
 
 
 def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def list_faults() -> None:
 def run(name: str, faults: tuple[str, ...], check_options: tuple[str, ...]) -> None:
     """Grade the scenario NAME.
 
-    CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4 unless they say
-    otherwise.
+    CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4, and tells of port
+    8081, where each server listens without Fast Open (--off-port), unless they say otherwise.
     """
     _leave(lambda: _check(name, faults, check_options))
 
@@ -105,14 +105,18 @@ def run(name: str, faults: tuple[str, ...], check_options: tuple[str, ...]) -> N
 def execute(name: str, faults: tuple[str, ...], command: tuple[str, ...]) -> None:
     """Run COMMAND, after --, beside the target of scenario NAME.
 
-    The target's host:port is in the environment variable TFOCHECK_TARGET. The exit code is the
-    command's.
+    The target's host:port is in the environment variable TFOCHECK_TARGET; on port 8081 the host
+    listens without Fast Open. The exit code is the command's.
     """
     _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults))
 
 
 def _check(name: str, faults: Sequence[str], check_options: Sequence[str]) -> int:
+    from tfocheck.lab.scenarios import OFF_PORT
+
     options = list(check_options)
+    if not any(option.partition("=")[0] == "--off-port" for option in options):
+        options += ["--off-port", str(OFF_PORT)]
     if not any(_chooses_addresses(option) for option in options):
         options.append("-4")
     if faults:
