@@ -19,9 +19,24 @@ PAIRS = 5
     title="The time that Fast Open saves",
     requirement="Fast Open is for saving one round trip per connection.",
     expected="answers the first byte a round trip earlier with Fast Open",
+    advice="If nothing is saved on a path of more than a millisecond, see open.early-answer: the "
+    "answer waits for the handshake to end.",
+    why="Fast Open has a price: a queue to guard, and requests that may come twice. This is what "
+    "comes back for it: up to a round trip for each new connection on a long path, next to "
+    "nothing on a short one.",
     needs=("open.data-acked",),
 )
 async def latency(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0 (plain)
+    <- SYN-ACK, ack 1
+    -> ACK, n bytes
+    <- the answer's first byte, timed from our SYN
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer's first byte, timed likewise
+    -> ACK, FIN,ACK
+    5 such pairs, one after another; the medians are compared
+    """
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing that could be timed")
     data = probe.payload.data

@@ -27,10 +27,18 @@ STAGGER = 0.35
     expected="answers a plain SYN with a SYN-ACK",
     advice="Check that the address and port are right, that the server is running and listens "
     "there, and that no firewall on the way drops or rejects the port.",
+    why="Without it nobody can connect, with or without Fast Open, and no other verdict here "
+    "would mean anything.",
     needs=(),
     faults=("resets-syn",),
 )
 async def plain_syn(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0
+    <- SYN-ACK, ack 1
+    -> RST,ACK (half-open)
+    several SYNs at once, and more until one is answered, up to 9
+    """
     session = probe.session
     flows: list[Flow] = []
     first = asyncio.Event()
@@ -90,10 +98,18 @@ async def plain_syn(probe: Probe) -> Outcome:
     expected="answers a SYN with an option of an unassigned kind as it answers a plain one",
     advice="Something drops or rejects SYNs that carry an option it does not know, so Fast Open "
     "can't work either. Look for a firewall or a load balancer that normalises TCP options.",
+    why="It tells the path from the server: where an option that nobody knows does not get "
+    "through, a box on the way is to blame for missing cookies, not the server's settings.",
     needs=("control.syn",),
     faults=("drops-unknown-option",),
 )
 async def unknown_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS, an option of the unassigned kind 64
+    <- SYN-ACK, ack 1
+    -> RST,ACK (half-open)
+    """
+
     async def attempt() -> Outcome:
         strange = tcp_options.Option(UNASSIGNED_KIND, bytes(8))
         options = tcp_options.encode((tcp_options.mss(1400), strange))
@@ -121,10 +137,21 @@ async def unknown_option(probe: Probe) -> Outcome:
     "for a spoofed source address: switch off accepting without a cookie (Linux: bit 0x200 of "
     "net.ipv4.tcp_fastopen, the socket option TCP_FASTOPEN_NO_COOKIE, the route option "
     "fastopen_no_cookie).",
+    why="The source address of a SYN proves nothing. A server that answers it before the "
+    "handshake ends does work, and sends data, for whoever is named there: cookies were invented "
+    "against just that.",
     needs=("control.syn",),
     faults=("accept-without-option",),
 )
 async def data_on_plain_syn(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, n bytes (no Fast Open option)
+    <- SYN-ACK, ack 1 (or more: then the data is kept, not answered)
+    ...no answer before our ACK...
+    -> ACK, the data that was not acknowledged
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -136,6 +163,7 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
                     conclusive=True,
                 )
             acknowledged = (flow.acknowledged or 1) - 1
+            probe.session.acknowledges_plain_data |= acknowledged > 0
             if acknowledged and await probe.application_is_mute():
                 return probe.undecided(
                     f"{acknowledged} bytes on a SYN without the option were acknowledged; whether "

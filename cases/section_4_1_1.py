@@ -11,6 +11,11 @@ from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
 
+_LAX_PARSER = (
+    "The stack, or a load balancer that ends connections in front of it, takes an illegal option "
+    "for a legal one; Linux does not. Update it, or report it to its maker."
+)
+
 
 def _like_valid(cookie: bytes, size: int) -> Callable[[], bytes]:
     """A cookie of that size that begins like the valid one: the hardest to turn down."""
@@ -31,11 +36,19 @@ async def _ignores_sizes(probe: Probe, *sizes: int) -> Outcome:
     title="The cookie that comes is a legal one",
     requirement="A cookie has 4 to 16 bytes and an even length; clients ignore any other.",
     expected="answers a cookie request with option kind 34 and a cookie of 4 to 16 bytes, even",
-    advice="Clients ignore an illegal cookie, so Fast Open never happens: mend the stack, or the "
-    "box on the way that rewrites options.",
+    advice="Clients ignore an illegal cookie, so Fast Open never happens: update the server's TCP "
+    "stack (Linux issues 8 bytes), or look for a box on the way that rewrites options.",
+    why="The cookie is all that a client keeps of a server. With an illegal one it asks again on "
+    "each connection and never gets what it asks for, and neither side is told.",
     faults=("odd-cookie", "short-cookie", "long-cookie"),
 )
 async def cookie_format(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (empty option)
+    <- SYN-ACK, ack 1, kind 34, cookie of 4 to 16 bytes, even
+    -> RST,ACK (half-open)
+    """
+
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request", FastOpen()) as flow:
             syn_ack = flow.syn_ack
@@ -68,11 +81,19 @@ async def cookie_format(probe: Probe) -> Outcome:
     requirement="An option whose cookie has an odd length is ignored: neither an open nor a "
     "cookie request.",
     expected="treats the SYN as if it had no Fast Open option: ack 1, no cookie in reply",
-    advice="The stack takes an illegal option for a legal one: mend its option parser.",
-    needs=("open.data-acked",),
+    advice=_LAX_PARSER,
+    why="Where two ends, or a firewall and the server, read an illegal option differently, they "
+    "do not agree on whether data was accepted. A lax parser is also where forgeries get in.",
+    needs=("open.data-acked", "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-odd-as-request", "accepts-odd"),
 )
 async def odd_length(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, option with 5, 7, ... 15 bytes of cookie, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     return await _ignores_sizes(probe, 5, 7, 9, 11, 13, 15)
 
 
@@ -84,11 +105,19 @@ async def odd_length(probe: Probe) -> Outcome:
     title="Cookies below 4 bytes are ignored",
     requirement="An option whose cookie has 1 to 3 bytes is ignored.",
     expected="treats the SYN as if it had no Fast Open option: ack 1, no cookie in reply",
-    advice="The stack takes an illegal option for a legal one: mend its option parser.",
-    needs=("open.data-acked",),
+    advice=_LAX_PARSER,
+    why="One byte is guessed within 256 SYNs, three within seventeen million. And whoever takes "
+    "such an option for a request hands out cookies in reply to rubbish.",
+    needs=("open.data-acked", "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-short-as-request",),
 )
 async def too_short(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, option with 1, 2 or 3 bytes of cookie, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     return await _ignores_sizes(probe, 1, 2, 3)
 
 
@@ -100,11 +129,19 @@ async def too_short(probe: Probe) -> Outcome:
     title="Cookies above 16 bytes are ignored",
     requirement="An option whose cookie has more than 16 bytes is ignored.",
     expected="treats the SYN as if it had no Fast Open option: ack 1, no cookie in reply",
-    advice="The stack takes an illegal option for a legal one: mend its option parser.",
-    needs=("open.data-acked",),
+    advice=_LAX_PARSER,
+    why="Stacks keep a cookie in 16 bytes. One that takes a longer cookie may read, or write, "
+    "beyond them: that is how parsers are broken into.",
+    needs=("open.data-acked", "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-long-as-request",),
 )
 async def too_long(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, option with 17, 18 or 20 bytes of cookie, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     return await _ignores_sizes(probe, 17, 18, 20)
 
 
@@ -129,6 +166,7 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
         options = area(FastOpen(probe.cookie))
         async with probe.alone(f"valid cookie, {name}", data=data, options=options) as flow:
             if flow.acknowledged != 1 + len(data):
+                probe.refuse_other_key(flow)
                 return probe.breach(f"{name}: the valid cookie opens nothing (ack 1)")
             return probe.passed("accepted", conclusive=True)
 
@@ -149,12 +187,25 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
     title="The empty option, 22 02, is a cookie request",
     requirement="A cookie request is the option with length 2 and nothing else (erratum 4238).",
     expected="answers the two bytes 22 02 with a cookie",
-    advice="Standard clients never get a cookie from this server: its stack must take an option of "
-    "length 2 as a request.",
+    advice="Standard clients never get a cookie from this server: its stack must take an option "
+    "of length 2 as a request. Update it, or the load balancer that ends connections in front of "
+    "it.",
+    why="It is how every client begins. A server that waits for another form serves nobody, and "
+    "looks as if Fast Open were off.",
     needs=("control.syn",),
     faults=("ignores-empty-option",),
 )
 async def request_length(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS, 22 02 (the empty option)
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    no cookie came: is Fast Open off, or was the request not seen?
+    -> SYN, seq 0, cookie (forged, 8 bytes)
+    <- SYN-ACK, ack 1; a fresh cookie shows that it is on
+    -> RST,ACK (half-open)
+    """
+
     async def ask() -> Outcome:
         request = bytes.fromhex("2202")
         options = tcp_options.pad(tcp_options.mss(probe.session.own_mss).encode() + request)
@@ -189,10 +240,23 @@ async def request_length(probe: Probe) -> Outcome:
     "ignored.",
     expected="ignores the option on ACK, data and FIN, goes on with the connection, and sends no "
     "cookie back",
-    advice="The stack lets an option of an established connection disturb it: mend its parser.",
+    advice="The stack, or a firewall that checks options, lets one on an established connection "
+    "disturb it: update it, or relax that check.",
+    why="Boxes that split and merge segments copy options to where they do not belong. A server "
+    "that minds loses connections of users who did nothing wrong.",
     faults=("resets-on-stray-option",),
 )
 async def without_syn(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0
+    <- SYN-ACK, ack 1
+    -> ACK, with 22 02
+    -> ACK, n bytes, with 22 02
+    <- the answer that plain connections get, no Fast Open option
+    -> FIN,ACK, with 22 02
+    <- ACK of our FIN, no Fast Open option
+    """
+
     async def attempt() -> Outcome:
         async with probe.beside_others("option on ACK, data and FIN") as flow:
             flow.stray_options = (FastOpen().to_option(),)
@@ -203,7 +267,8 @@ async def without_syn(probe: Probe) -> Outcome:
             await flow.complete(probe.session.round_trip)
             if not flow.fin_acknowledged:
                 return probe.breach("with the option on FIN the connection does not close")
-            if any(captured.segment.fast_open for captured in flow.received):
+            later = [each.segment for each in flow.received if not each.segment.is_syn_ack]
+            if any(segment.fast_open for segment in later):
                 return probe.breach("the server answered it with an option", conclusive=True)
             return probe.passed("ignored on ACK, data and FIN; the connection works")
 
@@ -218,11 +283,22 @@ async def without_syn(probe: Probe) -> Outcome:
     title="The option may stand at any byte",
     requirement="The option needs no alignment: no NOP has to precede it.",
     expected="treats a request and a valid cookie alike behind 0, 1, 2 and 3 NOPs",
-    advice="Clients place the option as they like: the stack must read it at odd places too.",
+    advice="Clients place the option as they like: the stack, and any load balancer or firewall "
+    "in front that reads options, must find it at odd places too. Update whichever does not.",
+    why="Every client's system orders and pads its options in its own way. A server that minds "
+    "works with some systems and not with others, which is hard to find out later.",
     needs=("open.data-acked",),
     faults=("needs-alignment",),
 )
 async def unaligned(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS, 0 to 3 NOPs, cookie request
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, MSS, 0 to 3 NOPs, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     mss = tcp_options.mss(probe.session.own_mss).encode()
 
     def behind(nops: int) -> Callable[[FastOpen], bytes]:
@@ -242,11 +318,20 @@ async def unaligned(probe: Probe) -> Outcome:
     title="What follows the end of the option list is not read",
     requirement="End of Option List ends the list: a cookie behind it is padding.",
     expected="does not see a valid cookie behind End of Option List: ack 1, no cookie in reply",
-    advice="The stack reads padding as options: mend its option parser.",
-    needs=("open.data-acked",),
+    advice="The stack, or a load balancer in front, reads padding as options; Linux does not. "
+    "Update it, or report it to its maker.",
+    why="A firewall stops reading at the end of the list. If the server reads on, options can be "
+    "smuggled past it.",
+    needs=("open.data-acked", "control.syn-data", "cookie.not-volunteered"),
     faults=("reads-past-eol",),
 )
 async def after_eol(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS, End of Option List, cookie (valid), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     mss = tcp_options.mss(probe.session.own_mss).encode()
     hidden = mss + bytes([tcp_options.END_OF_LIST]) + FastOpen(probe.cookie).to_option().encode()
     syn = Syn(data=probe.payload.data, options=tcp_options.pad(hidden))
@@ -262,12 +347,23 @@ async def after_eol(probe: Probe) -> Outcome:
     requirement="A TCP copes with an illegal option length (RFC 9293, MUST-7): it may refuse that "
     "SYN, and goes on serving others.",
     expected="still answers plain SYNs after options of length 0, 1, and beyond the header",
-    advice="A single packet silences the server: mend the stack's option parser at once.",
+    advice="A single packet silences the server: update its stack, or the load balancer in front, "
+    "at once; until then let a firewall drop SYNs with malformed options.",
+    why="A parser that trusts the length loops for ever at 0, or reads beyond the packet. One "
+    "packet from anybody, under any address, would then stop the server for all.",
     needs=("control.syn", "cookie.request"),
     faults=("dies-on-bad-length",),
     turn=Turn.RISKY,
 )
 async def illegal_length(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS, 22 00 (length 0)
+    <- anything, or nothing
+    -> SYN, seq 0 (plain, from another port)
+    <- SYN-ACK, ack 1
+    -> RST,ACK (half-open)
+    the same with 22 01 and with 22 14, which is longer than the list
+    """
     mss = tcp_options.mss(probe.session.own_mss).encode()
     illegal = {
         "length 0": bytes.fromhex("2200 0000"),
@@ -295,12 +391,22 @@ async def illegal_length(probe: Probe) -> Outcome:
     requirement="The option is served beside MSS, SACK, timestamps and window scale, with all 40 "
     "bytes of options in use.",
     expected="serves request and valid cookie in a SYN whose 40 option bytes are full",
-    advice="Something refuses SYNs with full headers, which long cookies make: mend the stack, or "
-    "the box on the way.",
+    advice="Something refuses SYNs with full headers: look first at firewalls, SYN proxies and "
+    "load balancers on the way (a limit on option bytes), then at the server's stack.",
+    why="The everyday options take 19 bytes, one with a cookie of 16 bytes takes 18: padded, that "
+    "is all 40. What trips over a full header trips over real clients.",
     needs=("open.data-acked",),
     faults=("drops-crowded-syn",),
 )
 async def crowded(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, 40 bytes of options, cookie request among them
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, 40 bytes of options, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     mss = tcp_options.mss(probe.session.own_mss)
 
     def full(option: FastOpen) -> OptionArea:
@@ -331,11 +437,24 @@ async def crowded(probe: Probe) -> Outcome:
     title="Two Fast Open options: which one wins",
     requirement="The RFC does not say what two options mean; two forged ones must open nothing.",
     expected="accepts no pair of forged cookies",
-    advice="A doubled option gets past the cookie check: mend the stack.",
-    needs=("open.data-acked",),
+    advice="A doubled option gets past the cookie check. If forged.random fails too, see there; "
+    "otherwise update the stack, and until then let a firewall drop SYNs with two options of kind "
+    "34.",
+    why="A parser that checks one of the two and acts on the other is a door without a lock. "
+    "Which one wins is reported because a firewall may look at the other.",
+    needs=("open.data-acked", "control.syn-data"),
     faults=("accepts-any-cookie",),
 )
 async def duplicate(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (forged) twice, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, valid and forged cookie, in both orders, n bytes
+    <- SYN-ACK, ack 1 or 1+n: only reported
+    -> ACK, FIN,ACK
+    """
     data, valid = probe.payload.data, FastOpen(probe.cookie)
     mss = tcp_options.mss(probe.session.own_mss)
 
@@ -380,10 +499,23 @@ async def duplicate(probe: Probe) -> Outcome:
     requirement="Before kind 34 was assigned, Fast Open used kind 254 with ExID 0xF989. A server "
     "that still serves it answers in the same form.",
     expected="answers kind 254 with kind 254, if at all",
-    advice="The server answers one form of the option with the other: clients will not see it.",
+    advice="The two forms are mixed up, or cookies of the old one are not honoured, so old "
+    "clients ask for ever: update the stack. Not to answer kind 254 at all is fine.",
+    why="Old clients (Linux before 4.1) know this form only. A server that mixes the two forms "
+    "gives them cookies that they can't read.",
+    needs=("open.data-acked",),
     faults=("mixes-kinds",),
 )
 async def experimental(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request in kind 254, ExID F989
+    <- SYN-ACK, ack 1, no option, or a cookie in kind 254
+    -> RST,ACK (half-open), or ACK and FIN,ACK without a cookie
+    if a cookie came:
+    -> SYN, seq 0, that cookie in kind 254, n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     data = probe.payload.data
 
     async def request() -> Outcome:
@@ -400,6 +532,7 @@ async def experimental(probe: Probe) -> Outcome:
     async def replay() -> Outcome:
         async with probe.alone("cookie in kind 254, with data", served[0], data=data) as flow:
             if flow.acknowledged != 1 + len(data):
+                probe.refuse_other_key(flow)
                 return probe.breach("a cookie comes in kind 254, and is not honoured in it")
             return probe.info("served: a cookie comes in kind 254, and is honoured in it")
 

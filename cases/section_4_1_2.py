@@ -16,8 +16,14 @@ from tfocheck.tcp.options import FastOpen
 
 _FORGERY = (
     "Anybody can open connections with data from spoofed addresses. A cookie must be a keyed MAC "
-    "over the client's address, checked in full (RFC 7413 section 4.1.2); on Linux look at bit "
-    "0x200 of net.ipv4.tcp_fastopen, which accepts data without a cookie."
+    "over the client's address, checked in full (RFC 7413 section 4.1.2): update the stack, or "
+    "the load balancer in front; on Linux look at bit 0x200 of net.ipv4.tcp_fastopen, which "
+    "accepts data without a cookie."
+)
+
+_JUDGED = (
+    "RFC 7413 section 7.3 allows weaker checks as an experiment only: that this is critical is "
+    "tfocheck's own judgement of the risk."
 )
 
 
@@ -31,10 +37,22 @@ _FORGERY = (
     "acknowledged and the data is not delivered.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
-    needs=("open.data-acked",),
+    why=(
+        "The cookie is the only proof that a client is where it says it is. If any bytes will do, "
+        "an attacker has the server work for, and answer, addresses that never asked. " + _JUDGED
+    ),
+    needs=("open.data-acked", "control.syn-data"),
     faults=("accepts-any-cookie",),
 )
 async def random_cookie(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (random), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    the same in kind 254, the form of before the RFC
+    counts if the valid cookie was accepted within the last minute
+    """
     size = len(probe.cookie)
     data = probe.payload.data
 
@@ -61,10 +79,21 @@ async def random_cookie(probe: Probe) -> Outcome:
     requirement="A cookie of zeros, of ones, or of the client's own address is no valid cookie.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
-    needs=("open.data-acked",),
+    why=(
+        "These are what comes out where no key was set or no MAC was made, and what an attacker "
+        "tries first. " + _JUDGED
+    ),
+    needs=("open.data-acked", "control.syn-data"),
     faults=("accepts-zero",),
 )
 async def constant_cookie(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (zeros, ones, or our address), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    counts if the valid cookie was accepted within the last minute
+    """
     size = len(probe.cookie)
     address = (probe.own_address * size)[:size]
     return await probe.rejects_cookies(
@@ -85,10 +114,21 @@ async def constant_cookie(probe: Probe) -> Outcome:
     requirement="A cookie is checked as a whole: its first bytes alone are another cookie.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
-    needs=("open.data-acked",),
+    why=(
+        "Compared over 4 bytes only, a cookie is guessed within 2^32 SYNs: at a million a second, "
+        "in little more than an hour. " + _JUDGED
+    ),
+    needs=("open.data-acked", "control.syn-data"),
     faults=("accepts-prefix",),
 )
 async def truncated_cookie(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, first 4 or 6 bytes of the valid cookie, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    counts if the valid cookie was accepted within the last minute
+    """
     cookie = probe.cookie
     sizes = [size for size in (4, 6) if size < len(cookie)]
     if not sizes:
@@ -115,10 +155,21 @@ async def truncated_cookie(probe: Probe) -> Outcome:
     expected="accepts a cookie from ports other than the one it was issued to",
     advice="Clients open each connection from another port, so a cookie bound to a port is never "
     "honoured: leave the port out of the MAC, or let the load balancer spread by address alone.",
+    why="Hardly any connection has the port that the cookie was asked for from. With cookies "
+    "bound to it Fast Open looks switched on and never happens.",
     needs=("option.cookie-format",),
     faults=("binds-port",),
 )
 async def port_independent(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, that cookie, n bytes (from 3 other ports in turn)
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    not accepted from all: the same from the port that asked
+    """
     data = probe.payload.data
 
     async def opens(label: str, cookie: bytes, after: Flow | None = None) -> bool:
@@ -155,10 +206,19 @@ async def port_independent(probe: Probe) -> Outcome:
     requirement="Every bit of the cookie is checked.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
-    needs=("open.data-acked",),
+    why=("Each bit that is not compared halves the work of guessing a cookie. " + _JUDGED),
+    needs=("open.data-acked", "control.syn-data"),
     faults=("checks-prefix-only",),
 )
 async def bit_flip(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid, but for one bit), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    with 8 different bits, or each of them (--thorough)
+    counts if the valid cookie was accepted within the last minute
+    """
     cookie = probe.cookie
     bits = 8 * len(cookie)
     # Eight places, one in each eighth of the cookie and each at another place in its byte.
@@ -187,12 +247,24 @@ async def bit_flip(probe: Probe) -> Outcome:
     title="Random cookies of every legal length open nothing and do no harm",
     requirement="A cookie of any legal length is checked, whatever the length of the server's own.",
     expected="acknowledges the SYN only, and goes on serving",
-    advice="A single packet silences the server, or opens it: mend its cookie check at once.",
-    needs=("open.data-acked",),
+    advice="A single packet silences the server, or opens it: update the stack at once, and until "
+    "then switch Fast Open off (Linux: clear bit 0x2 of net.ipv4.tcp_fastopen).",
+    why="A server's own cookies have one length, so its code for all others is hardly ever run: a "
+    "length that is trusted there lets one packet stop the server, or get in.",
+    needs=("open.data-acked", "control.syn-data"),
     faults=("dies-on-length",),
     turn=Turn.RISKY,
 )
 async def lengths(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (random, 4, 6, ... 16 bytes), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    -> RST,ACK (half-open)
+    nothing comes: plain SYNs, to see whether all is silent
+    counts if the valid cookie was accepted within the last minute
+    """
+    if not await probe.session.is_answering():
+        return probe.undecided("plain SYNs are not answered now")
     outcome = await probe.rejects_cookies(
         [
             (f"random cookie of {size} bytes", functools.partial(secrets.token_bytes, size))
@@ -219,11 +291,22 @@ async def lengths(probe: Probe) -> Outcome:
     requirement="A cookie is checked as a whole: with zeros behind it, it is another cookie.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
+    why=(
+        "It shows a check that does not compare the length. Such a check often takes a shorter "
+        "cookie as well, which is soon guessed. " + _JUDGED
+    ),
     needs=("forged.lengths",),
     faults=("ignores-tail",),
     turn=Turn.RISKY,
 )
 async def extended_cookie(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid, then zeros), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone)
+    -> RST,ACK (half-open)
+    with zeros up to each longer even size, 16 bytes at the most
+    counts if the valid cookie was accepted within the last minute
+    """
     cookie = probe.cookie
     sizes = range(len(cookie) + 2, 17, 2)
     if not sizes:
@@ -270,10 +353,21 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     requirement="A server may issue the same cookie or another one; each is valid for a while.",
     expected="honours every cookie of 8 requests",
     advice="Some of the cookies that come are never honoured: servers behind this address have "
-    "different keys, or a box on the way answers requests by itself.",
+    "different keys (Linux: set the same net.ipv4.tcp_fastopen_key on all), or a box on the way "
+    "answers requests by itself.",
+    why="Several cookies for one address are legal, but often a sign of several keys. A client "
+    "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
     needs=("open.data-acked",),
 )
 async def repeatable(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (8 times)
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, one of the cookies, n bytes (each different one)
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     cookies = await _cookies(probe, count=8)
     different = sorted(set(cookies))
     if not different:
@@ -305,10 +399,23 @@ async def repeatable(probe: Probe) -> Outcome:
     requirement="A cookie authenticates the address it was issued to.",
     expected="turns down a cookie that was issued to another address",
     advice=_FORGERY,
-    needs=("open.data-acked",),
+    why=(
+        "Otherwise a single cookie, fairly asked for, opens connections in everybody's name: the "
+        "server works on spoofed requests and answers their victims. " + _JUDGED
+    ),
+    needs=("open.data-acked", "control.syn-data"),
     faults=("ignores-source",),
 )
 async def source_bound(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (twice from each of our addresses)
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, our usual address's cookie, n bytes (from another)
+    <- SYN-ACK, ack 1 (the SYN alone)
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     session = probe.session
     sources = session.own_sources
     if len(sources) < 2:
@@ -364,9 +471,19 @@ async def source_bound(probe: Probe) -> Outcome:
     requirement="A cookie is a MAC: nobody can tell another address's from the outside.",
     expected="issues cookies that are no constant, no address, and no counter",
     advice=_FORGERY,
+    why=(
+        "A cookie that can be worked out does not prove that its sender ever received it: an "
+        "attacker makes one for each victim. " + _JUDGED
+    ),
     faults=("cookie-is-address", "constant-cookie"),
 )
 async def unpredictable(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (8 times; twice from each alternative)
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    the cookies are compared, none is sent back
+    """
     session = probe.session
     by_source: dict[str, list[bytes]] = {}
     for source in session.own_sources:
@@ -410,11 +527,27 @@ def _weakness(cookie: bytes, address: bytes) -> str | None:
     title="How long a cookie lives",
     requirement="A server changes its key from time to time, so cookies expire (section 4.1.2).",
     expected="honours a cookie for a while, and the one before for a while longer",
+    advice="To change keys without a gap, give Linux two: net.ipv4.tcp_fastopen_key=NEW,OLD "
+    "issues cookies of the first and honours both. Change it on all servers of a farm at the same "
+    "time.",
+    why="A cookie that never expires is stolen once and of use for ever; one that lives for "
+    "minutes has clients fall back all the time. And when the key changes, not every cookie out "
+    "there should die at once.",
     needs=("open.data-acked",),
     option=Option.SOAK,
     turn=Turn.INTRUSIVE,
 )
 async def lifetime(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    ...again after longer and longer pauses, for the time of --soak...
+    at the end, or when it is not honoured any more:
+    -> SYN, seq 0, cookie request
+    <- SYN-ACK, ack 1, cookie: the same, or its successor
+    -> RST,ACK (half-open)
+    """
     soak = probe.session.extras.soak or 0.0
     data, cookie = probe.payload.data, probe.cookie
     began = time.monotonic()

@@ -16,12 +16,23 @@ from tfocheck.tcp.options import FastOpen
     requirement="While FastOpenEnabled is off, a server ignores the option.",
     expected="sends no cookie and takes no data on the port where Fast Open is off",
     advice="Fast Open is served on a port where it is meant to be off: on Linux, bit 0x400 of "
-    "net.ipv4.tcp_fastopen switches it on for every listener.",
+    "net.ipv4.tcp_fastopen switches it on for every listener; otherwise look for a load balancer "
+    "that ends connections for all ports.",
+    why="Fast Open can deliver a request twice. An application that can't bear that is safe only "
+    "while it stays off where nobody asked for it.",
     needs=("option.cookie-format",),
     faults=("answers-when-off",),
     option=Option.OFF_PORT,
 )
 async def ignores_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (to the --off-port)
+    <- SYN-ACK, ack 1, no Fast Open option
+    -> ACK, FIN,ACK
+    -> SYN, seq 0, cookie (valid at the other port), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
+    -> RST,ACK (half-open)
+    """
     port, data = probe.session.extras.off_port, probe.payload.data
 
     async def attempt() -> Outcome:

@@ -7,10 +7,11 @@ from tfocheck.probe import Probe
 from tfocheck.tcp.options import FastOpen
 
 _SWITCH_ON = (
-    "Switch Fast Open on for this listener: nginx `listen … fastopen=256`, haproxy `bind … tfo`, "
-    "or TCP_FASTOPEN on the socket; on Linux also bit 0x2 of net.ipv4.tcp_fastopen "
-    "(`sysctl -w net.ipv4.tcp_fastopen=3`). If it is on already, a load balancer or firewall in "
-    "front answers instead, or strips the option."
+    "Switch Fast Open on for this listener: nginx `listen ... fastopen=256`, haproxy "
+    "`bind ... tfo`, or TCP_FASTOPEN on the socket; on Linux also bit 0x2 of "
+    "net.ipv4.tcp_fastopen (`sysctl -w net.ipv4.tcp_fastopen=3`), and not bit 0x200, with which "
+    "newer kernels issue no cookies. If it is on already, a load balancer or firewall in front "
+    "answers instead, or strips the option."
 )
 
 
@@ -24,10 +25,18 @@ _SWITCH_ON = (
     "on sends one in its SYN-ACK.",
     expected="answers an empty Fast Open option with a cookie in the SYN-ACK",
     advice=_SWITCH_ON,
+    why="Without a cookie no client ever uses Fast Open, and each connection costs a round trip "
+    "that it need not.",
     needs=("control.syn",),
     faults=("never-issues",),
 )
 async def request(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request (empty option)
+    <- SYN-ACK, ack 1, cookie
+    -> RST,ACK (half-open)
+    """
+
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request", FastOpen(), rejected=True) as flow:
             syn_ack = flow.syn_ack
@@ -53,16 +62,26 @@ async def request(probe: Probe) -> Outcome:
     requirement="The RFC has a SYN-ACK carry the option in reply to a SYN that does; of others it "
     "says nothing.",
     expected="sends no Fast Open option to a SYN without one, with or without data",
-    advice="Old clients and middleboxes may trip over an option they did not ask for.",
+    advice="Old clients and middleboxes may trip over an option they did not ask for. Linux "
+    "before 4.0 sent it in reply to SYNs with data: update the kernel, or the load balancer in "
+    "front.",
+    why="Who did not ask has no use for a cookie, and a box on the way that has not seen the "
+    "question may drop the answer: an ordinary connection then fails for nothing.",
     faults=("volunteers-cookie",),
 )
 async def not_volunteered(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0 (plain), and another with n bytes
+    <- SYN-ACK, no Fast Open option
+    -> RST,ACK (half-open)
+    """
     for what, data in (("a plain SYN", b""), ("a SYN with data", probe.payload.data)):
 
         async def attempt(what: str = what, data: bytes = data) -> Outcome:
             async with probe.beside_others(what, data=data, rejected=True) as flow:
                 syn_ack = flow.syn_ack
                 if syn_ack is not None and syn_ack.segment.fast_open is not None:
+                    probe.session.volunteers_cookies = True
                     return probe.breach(
                         f"{what} without the option was answered with it", conclusive=True
                     )
@@ -82,9 +101,20 @@ async def not_volunteered(probe: Probe) -> Outcome:
     title="A request alone opens nothing",
     requirement="Data on a SYN that only asks for a cookie is not accepted.",
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
-    advice="A client that has no cookie yet can be anybody, under any address: the data of a SYN "
-    "with an empty option must be left out.",
+    advice="Data is taken without a cookie: on Linux clear bit 0x200 of net.ipv4.tcp_fastopen, "
+    "and look for TCP_FASTOPEN_NO_COOKIE on the socket and fastopen_no_cookie on the route. "
+    "Otherwise update the stack: it must leave out the data of a SYN with an empty option.",
+    why="A client that asks for a cookie has proved nothing yet: it can be anybody, under any "
+    "address. RFC 7413 section 7.3 allows weaker checks as an experiment only: that this is "
+    "critical is tfocheck's own judgement of the risk.",
+    needs=("cookie.request", "control.syn-data"),
     faults=("accepts-data-with-request",),
 )
 async def request_with_data(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request, n bytes
+    <- SYN-ACK, ack 1 (the SYN alone), cookie
+    ...nothing before our ACK...
+    -> RST,ACK (half-open)
+    """
     return await probe.rejects_cookies([("cookie request", lambda: b"")], is_request=True)

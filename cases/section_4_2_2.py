@@ -10,6 +10,14 @@ from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
 
+
+async def _key_is_the_same(probe: Probe) -> None:
+    """Go on only if the cookie that was valid still is: the server's key has not changed."""
+    data = probe.payload.data
+    async with probe.alone("control: valid cookie", FastOpen(probe.cookie), data=data) as flow:
+        _must_be_open(flow, len(data))
+
+
 RFC_3390_SEGMENTS = 4
 RFC_6928_SEGMENTS = 10
 
@@ -35,11 +43,22 @@ def _must_be_open(flow: Flow, size: int) -> None:
     "sends its data again, and the application gets it once.",
     expected="falls back to an ordinary handshake and serves the data that is sent again, once",
     advice="Clients whose cookie has gone stale lose their connection, or have their request done "
-    "twice: the stack must drop the data of a rejected SYN and go on as with any other SYN.",
+    "twice: the stack must drop the data of a rejected SYN and go on as with any other SYN. "
+    "Update it, or the load balancer in front; until then keep the key as it is (Linux: "
+    "net.ipv4.tcp_fastopen_key).",
+    why="Stale cookies are no attack but everyday life: each change of the key, or of a client's "
+    "address, makes them. Those clients must not pay with lost connections or doubled orders.",
     needs=("open.data-acked",),
     faults=("delivers-rejected-data", "breaks-after-reject"),
 )
 async def fallback(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (forged), the first bytes of a request
+    <- SYN-ACK, ack 1 (the SYN alone)
+    -> ACK, seq 1, the whole request
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
     await probe.positive_control()
     payload = probe.payload
     size = len(probe.cookie)
@@ -68,11 +87,21 @@ async def fallback(probe: Probe) -> Outcome:
     requirement="When its timer fires, the server repeats the SYN-ACK without the Fast Open "
     "option, in case a box on the way drops packets that carry it.",
     expected="repeats its SYN-ACK without the Fast Open option",
-    advice="Where a middlebox drops the option, such a server can't be reached at all by a client "
-    "that asks for a cookie.",
+    advice="The server repeats its SYN-ACK as it was: update the stack. Linux leaves the option "
+    "out, so with a Linux server look for a SYN proxy or load balancer in front.",
+    why="Some boxes drop what carries an option that they do not know. With a bare second SYN-ACK "
+    "a client behind one loses a second, else it can't connect at all.",
     faults=("repeats-option",),
 )
 async def request_synack_retransmit(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request
+    <- SYN-ACK, ack 1, cookie
+    ...we are silent until the server's timer fires...
+    <- SYN-ACK, ack 1, no Fast Open option
+    -> RST,ACK (half-open)
+    """
+
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
             probe.observing()
@@ -94,15 +123,27 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
     "several servers without a common key (Linux: net.ipv4.tcp_fastopen_key), a NAT may give each "
     "of your connections another address, a box on the way may strip data from SYNs, or the queue "
     "of pending requests (`fastopen=N`) may be full.",
+    why="This is Fast Open itself. A server that hands out cookies and turns them down has every "
+    "client send its data twice, and saves it nothing.",
     needs=("option.cookie-format",),
     faults=("never-accepts", "partial-ack"),
 )
 async def data_acked(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    not accepted: cookie requests, to see whether the queue is full
+    """
+
     async def attempt() -> Outcome:
         return await probe.accepts_valid_cookie("valid cookie with data")
 
     outcome = await probe.agree(
-        attempt, together=False, unanswered="a SYN with a valid cookie and data"
+        attempt,
+        together=False,
+        unanswered="a SYN with a valid cookie and data",
+        other_key="cookies are turned down every time, each time with another one",
     )
     if outcome.verdict is Verdict.FAIL and not await probe.still_offered():
         return probe.undecided(
@@ -121,12 +162,22 @@ async def data_acked(probe: Probe) -> Outcome:
     "before the client's ACK: that is the round trip that Fast Open saves (section 4.2.2, step 4).",
     expected="starts its answer before our ACK",
     advice="Data is accepted, but nothing is gained: the stack or the application waits for the "
-    "handshake to end. Look for a deferred accept, a proxy that connects to its backend only then, "
-    "or an application that holds back on purpose.",
+    "handshake to end. Look for a deferred accept (nginx `deferred`, haproxy `defer-accept`), a "
+    "proxy that connects to its backend only then, or an application that is slow or holds back "
+    "on purpose.",
+    why="Data that lies in a buffer until the ACK comes saves no time: the client waits as long "
+    "as ever, and the server bears the risks of Fast Open all the same.",
     needs=("open.data-acked",),
     faults=("holds-data",),
 )
 async def early_answer(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- the first bytes of the answer
+    -> ACK, FIN,ACK
+    nothing before our ACK: how long after it the answer comes
+    """
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing that could come early")
     data = probe.payload.data
@@ -162,11 +213,22 @@ async def early_answer(probe: Probe) -> Outcome:
     title="A valid cookie without data opens an ordinary connection",
     requirement="A SYN with a valid cookie and no data is answered, and the connection works.",
     expected="answers a valid cookie without data with a SYN-ACK, and the connection works",
-    advice="Clients with nothing to send yet can't connect: the stack must not insist on data.",
+    advice="Clients with nothing to send yet can't connect: the stack, or a firewall with a rule "
+    "for Fast Open, insists on data. Update it, or drop that rule; Linux serves such SYNs.",
+    why="A client may have a cookie and nothing to send yet: it waits for the server to speak "
+    "first, or its application has not written. It should connect no worse than without the "
+    "cookie.",
     needs=("open.data-acked",),
     faults=("needs-data",),
 )
 async def no_data(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid)
+    <- SYN-ACK, ack 1
+    -> ACK, n bytes
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -193,12 +255,22 @@ async def no_data(probe: Probe) -> Outcome:
     title="Data on the SYN and data after it make one stream",
     requirement="The application gets the SYN's data and what follows in order, each byte once.",
     expected="gives the application one request, whose first part came on the SYN",
-    advice="Requests get damaged: the stack loses or doubles the data that came on the SYN. Switch "
-    "Fast Open off until that is mended.",
+    advice="Requests get damaged: the stack, or a proxy that hands the connection on, loses or "
+    "doubles the data that came on the SYN. Switch Fast Open off until that is mended (nginx: no "
+    "`fastopen=`, haproxy: no `tfo`).",
+    why="A byte that is lost or doubled at the seam damages requests, now and then and silently. "
+    "The one thing that TCP promises would not hold, and no application checks it.",
     needs=("open.data-acked",),
     faults=("loses-syn-data", "doubles-syn-data"),
 )
 async def stream_integrity(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), the first m of n bytes
+    <- SYN-ACK, ack 1+m
+    -> ACK, seq 1+m, the other n-m bytes
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing that would show its input")
     payload = probe.payload
@@ -231,11 +303,25 @@ async def stream_integrity(probe: Probe) -> Outcome:
     "reach the application a second time.",
     expected="answers the second copy with the same ISN and ack, or not at all; never with a reset "
     "or another connection",
-    advice="The network may double any SYN, and clients repeat them: requests would be done twice.",
+    advice="The stack makes another connection of a repeated SYN, or breaks the first one: update "
+    "it, and switch Fast Open off until then. A load balancer must send both copies to the same "
+    "server.",
+    why="Networks double packets, and clients repeat them. With a second connection for the "
+    "second copy, orders are placed twice.",
     needs=("open.data-acked",),
     faults=("second-connection",),
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, seq 0, ack 1+n; the answer may start
+    -> SYN, the very same again
+    <- SYN-ACK, seq 0, or ACK, or nothing
+    -> ACK
+    <- the answer that plain connections get
+    -> FIN,ACK
+    no good answer: the SYN once, from another port, for comparison
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -286,13 +372,23 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     requirement="When its timer fires, the server repeats the SYN-ACK with neither data nor the "
     "Fast Open option.",
     expected="repeats its SYN-ACK without data and without the Fast Open option",
-    advice="A box that drops SYN-ACKs with data or unknown options keeps dropping them: the "
-    "connection never comes up.",
+    advice="The server repeats its SYN-ACK as it was: update the stack. Linux repeats a bare one, "
+    "so with a Linux server look for a SYN proxy or load balancer in front.",
+    why="Some boxes drop a SYN-ACK that carries more than usual. A bare one gets through; if all "
+    "are alike, the connection never comes up.",
     needs=("open.data-acked",),
     faults=("repeats-data",),
     turn=Turn.LONG,
 )
 async def synack_retransmit(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer may start
+    ...we are silent until the server's timer fires...
+    <- SYN-ACK, no data, no Fast Open option
+    -> ACK, FIN,ACK
+    """
+
     async def attempt() -> Outcome:
         silent = await probe.silent_open()
         assert silent.flow is not None
@@ -308,10 +404,23 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     title="A rejected cookie may be answered with a fresh one",
     requirement="The SYN-ACK of a fallback may carry a fresh cookie (step 5).",
     expected="sends, if anything, a cookie that then works",
-    advice="The cookie that comes with a rejection is not honoured: clients fail again with it.",
+    advice="The cookie that comes with a rejection is illegal or not honoured: servers behind "
+    "this address have different keys (Linux: set the same net.ipv4.tcp_fastopen_key on all), or "
+    "the stack needs an update.",
+    why="With a fresh cookie a client whose old one is stale is fast again with its next "
+    "connection. With a bad one it is turned down again and again.",
     needs=("open.data-acked",),
 )
 async def fresh_cookie(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (forged), n bytes
+    <- SYN-ACK, ack 1, no option, or a cookie
+    -> RST,ACK (half-open)
+    if a cookie came:
+    -> SYN, seq 0, that cookie, n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -326,9 +435,12 @@ async def fresh_cookie(probe: Probe) -> Outcome:
                 f"a rejection comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
             )
         async with probe.alone("fresh cookie", offered, data=data) as again:
-            if again.acknowledged == 1:
-                return probe.breach("the fresh cookie of a rejection is not honoured")
-            return probe.info("a rejection comes with a fresh cookie, which works", conclusive=True)
+            if again.acknowledged != 1:
+                return probe.info(
+                    "a rejection comes with a fresh cookie, which works", conclusive=True
+                )
+        await _key_is_the_same(probe)
+        return probe.breach("the fresh cookie of a rejection is not honoured")
 
     return await probe.agree(attempt, together=False)
 
@@ -342,11 +454,23 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     requirement="The SYN may carry from one byte up to the server's MSS less the options.",
     expected="takes 1 byte, 536 bytes, and what fills its MSS; what it does not acknowledge, it "
     "takes after the handshake",
-    advice="The stack acknowledges data of some sizes and loses it: mend its buffering.",
+    advice="The stack acknowledges data of some sizes and loses it: update it. If only the "
+    "largest fails, look for a tunnel on the way whose MTU is below what the server's MSS "
+    "promises.",
+    why="One byte and a full segment are where lengths are miscounted. A full one is everyday: a "
+    "TLS ClientHello easily fills a SYN.",
     needs=("open.data-acked",),
     faults=("truncates-silently",),
 )
 async def sizes(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), k bytes: 1, 536, a full MSS
+    <- SYN-ACK, ack 1+j (j from 1 to k)
+    -> ACK, seq 1+j, the rest of the request
+    <- the answer that plain connections get
+    -> FIN,ACK
+    a full MSS gets no answer: as much as a path MTU of 1280 allows
+    """
     session, payload = probe.session, probe.payload
     option_bytes = session.option_bytes(FastOpen(probe.cookie))
     largest = min(session.server_mss or 536, session.own_mss) - option_bytes
@@ -397,12 +521,24 @@ async def sizes(probe: Probe) -> Outcome:
     "(RFC 7413 4.2.2, client); the pending connection goes on.",
     expected="answers a bare SYN of the same ISN with a SYN-ACK or an ACK, never with a reset, and "
     "goes on serving",
-    advice="Whoever loses the SYN-ACK loses the connection: the stack must take a bare SYN with "
-    "the same ISN for the pending connection.",
+    advice="The stack, or a stateful firewall that does not know the second SYN, gives the "
+    "connection up: it must take a bare SYN with the same ISN for the pending connection. Update "
+    "it, or relax that rule.",
+    why="That is what comes from a client whose SYN-ACK was lost. A reset turns one lost packet "
+    "into a failed connection: with Fast Open the site is less reliable than without.",
     needs=("open.data-acked",),
     faults=("resets-bare-syn",),
 )
 async def syn_without_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer may start
+    -> SYN, seq 0, no data, no Fast Open option
+    <- SYN-ACK, or ACK, or nothing; no RST
+    -> ACK
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -437,12 +573,23 @@ async def syn_without_option(probe: Probe) -> Outcome:
     "(step 6): RFC 3390's 4 segments; RFC 6928's 10 pass as well.",
     expected="sends no more than RFC 6928's initial window before our first ACK",
     advice="A spoofed SYN would make the server send a flood to its victim: limit the initial "
-    "window (Linux: initcwnd of the route).",
+    "window (Linux: `ip route change ... initcwnd 10`).",
+    why="Until the ACK comes the client's address may be spoofed with a stolen cookie. All that "
+    "is sent before can be aimed at a victim, and the window bounds it.",
     needs=("open.data-acked",),
     faults=("floods",),
     turn=Turn.LONG,
 )
 async def initial_window(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data, together no more than RFC 6928's initial window
+    ...we are silent until the SYN-ACK is repeated...
+    -> ACK
+    <- the rest of the answer
+    -> FIN,ACK
+    """
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing that could fill a window")
 
@@ -473,12 +620,20 @@ async def initial_window(probe: Probe) -> Outcome:
     title="Early data keeps to the client's MSS",
     requirement="No segment is larger than the MSS that the other side has announced.",
     expected="sends no segment with more than the 536 bytes that we announce",
-    advice="Large segments get lost on paths with a smaller MTU: the stack must apply the SYN's "
-    "MSS to early data.",
+    advice="The stack, or a proxy that answers in its place, must apply the SYN's MSS to early "
+    "data: update it.",
+    why="A client with a small MSS is behind a tunnel or a narrow link. What exceeds it gets "
+    "lost, and the answer that was to come early comes late or never.",
     needs=("open.data-acked",),
     faults=("ignores-mss",),
 )
 async def peer_mss(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS 536, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data before and after our ACK, no segment above 536 bytes
+    -> ACK, FIN,ACK
+    """
     announced = 536
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing to measure")
@@ -522,12 +677,23 @@ async def peer_mss(probe: Probe) -> Outcome:
     requirement="The server sends no more than the window of the SYN, which is never scaled "
     "(RFC 7323 section 2.2).",
     expected="sends no more than the 200 bytes of our window before our ACK",
-    advice="The client drops what its window does not allow: the stack must apply the SYN's window "
-    "to early data.",
+    advice="The stack, or a proxy that answers in its place, must apply the SYN's window to early "
+    "data: update it.",
+    why="The client throws away what its window does not allow, and waits until it is sent again: "
+    "worse than without Fast Open. Small devices announce small windows for want of memory.",
     needs=("open.early-answer",),
     faults=("ignores-window",),
 )
 async def peer_window(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, window 200, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data, together no more than 200 bytes
+    ...nothing more before our ACK...
+    -> ACK, a large window
+    <- the rest of the answer
+    -> FIN,ACK
+    """
     window = 200
     if not probe.session.answers_early:
         return probe.skipped("no answer comes before our ACK, whatever the window")
@@ -563,11 +729,19 @@ async def peer_window(probe: Probe) -> Outcome:
     title="The SYN-ACK echoes the SYN's timestamp",
     requirement="TSecr of the SYN-ACK is TSval of the SYN.",
     expected="echoes our timestamp in the SYN-ACK of an accepted Fast Open",
-    advice="Clients measure wrong round-trip times, or drop the SYN-ACK: mend the stack.",
+    advice="The stack echoes a wrong timestamp: update it. With a server that does it right, look "
+    "for a SYN proxy or a firewall that rewrites timestamps.",
+    why="Clients measure the round trip by it, and Linux refuses a SYN-ACK whose echo is not of "
+    "its own making.",
     needs=("open.data-acked",),
     faults=("wrong-tsecr",),
 )
 async def timestamps(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, TSval t, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n, TSecr t
+    -> ACK, FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -594,11 +768,24 @@ async def timestamps(probe: Probe) -> Outcome:
     requirement="The SYN-ACK of an accepted Fast Open may carry the option (step 5); the client "
     "keeps that cookie.",
     expected="sends with an acceptance no option, or a legal cookie that works",
-    advice="Clients replace a good cookie by a bad one and lose Fast Open: mend the refresh.",
+    advice="Clients replace a good cookie by a bad one: give all servers behind this address the "
+    "same keys in the same order (Linux: net.ipv4.tcp_fastopen_key=NEW,OLD); otherwise update the "
+    "stack.",
+    why="It is how a server renews cookies while its key changes, as Linux does with a backup "
+    "key. A bad one takes Fast Open away from a client that had it.",
     needs=("open.data-acked",),
     faults=("bad-refresh",),
 )
 async def reply_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n, no option, or a cookie
+    -> ACK, FIN,ACK
+    if a cookie came:
+    -> SYN, seq 0, that cookie, n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:
@@ -613,9 +800,12 @@ async def reply_option(probe: Probe) -> Outcome:
                 f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
             )
         async with probe.alone("the cookie of the reply", offered, data=data) as again:
-            if again.acknowledged == 1:
-                return probe.breach("the cookie that comes with an acceptance is not honoured")
-            return probe.passed("an acceptance comes with a cookie, which works", conclusive=True)
+            if again.acknowledged != 1:
+                return probe.passed(
+                    "an acceptance comes with a cookie, which works", conclusive=True
+                )
+        await _key_is_the_same(probe)
+        return probe.breach("the cookie that comes with an acceptance is not honoured")
 
     return await probe.agree(attempt, together=False)
 
@@ -629,11 +819,22 @@ async def reply_option(probe: Probe) -> Outcome:
     requirement="Data on the SYN, then ACK and FIN at once: the request is answered and the "
     "connection is closed in order.",
     expected="answers the request and acknowledges our FIN",
-    advice="Short exchanges hang until a timer ends them: mend the stack's handling of FIN.",
+    advice="If the FIN is not acknowledged, update the stack. If only the answer is missing, the "
+    "application takes a FIN for an abort: look for haproxy's `option abortonclose`, or nginx's "
+    "`proxy_ignore_client_abort off`.",
+    why="Short exchanges, which Fast Open is for, end like this. Each one that hangs keeps a "
+    "connection on both sides until a timer ends it.",
     needs=("open.data-acked",),
     faults=("ignores-fin",),
 )
 async def fin_after_data(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK
+    -> FIN,ACK at once
+    <- ACK of our FIN; the answer, before or after it
+    """
     session = probe.session
     mute = await probe.application_is_mute()
     patience = session.patience(await session.ordinary_answer())

@@ -14,7 +14,7 @@ from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
 
 MOST_PENDING = 512
-"""Pending requests that are opened at the most."""
+"""The highest limit that is looked for."""
 
 PLAIN_EVERY = 16
 """A plain SYN is sent after so many of them, to see that others are served."""
@@ -38,7 +38,7 @@ class _Filling:
     async def fill(self) -> None:
         """Open until three in a row fall back, or ``MOST_PENDING`` are pending."""
         fallbacks = silent = 0
-        while len(self.pending) < MOST_PENDING and fallbacks < 3 and silent < 5:
+        while len(self.pending) <= MOST_PENDING and fallbacks < 3 and silent < 5:
             try:
                 accepted = await self.open()
             except (UnansweredError, UnusableError):
@@ -118,13 +118,26 @@ async def _is_back(probe: Probe, seconds: float) -> bool:
     "and accepts Fast Opens again afterwards",
     advice="Without a limit, SYNs with stolen cookies can exhaust the server: set one (nginx "
     "`fastopen=N`, the value of TCP_FASTOPEN). If plain SYNs are refused, an attacker can shut "
-    "everybody out.",
+    "everybody out: raise the backlog of `listen` and net.ipv4.tcp_max_syn_backlog, and leave "
+    "net.ipv4.tcp_syncookies on.",
+    why="An attacker with valid cookies can start requests without end and finish none. The limit "
+    "is what stops that, and falling back is what keeps everybody else served.",
     needs=("open.data-acked",),
     faults=("no-limit", "refuses-when-full"),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
 )
 async def pending_limit(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes, one after another
+    <- SYN-ACK, ack 1+n: pending, for we send no ACK
+    -> SYN, seq 0 (plain, every now and then)
+    <- SYN-ACK, ack 1; reset by us, being half-open
+    <- SYN-ACK, ack 1, to three in a row with a cookie: the limit
+    -> ACK, FIN,ACK to all that are pending
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n: Fast Open is back
+    """
     async with _filled(probe) as filling:
         limit = len(filling.pending)
     if filling.plain_refused:
@@ -153,14 +166,27 @@ async def pending_limit(probe: Probe) -> Outcome:
     requirement="A server watches for pending requests that are reset, and may count them for a "
     "while: spoofed SYNs are answered by resets, and could go on without end.",
     expected="still falls back after one of the pending requests was reset",
-    advice="An attacker whose spoofed SYNs are reset by their victims meets no limit: count reset "
-    "requests for some time (section 5.1).",
+    advice="An attacker whose spoofed SYNs are reset by their victims meets no limit: the stack "
+    "must count reset requests for some time (section 5.1). Linux does, for a minute: with a "
+    "Linux server look for a proxy in front, else update the stack.",
+    why="The victim of a spoofed SYN answers the SYN-ACK with a reset. If that frees the place, "
+    "the limit never bites, and the attack goes on for as long as SYNs come.",
     needs=("limit.pending",),
     faults=("forgets-resets",),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
 )
 async def reset_counted(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes, until 3 in a row fall back
+    <- SYN-ACK, ack 1+n: pending, for we send no ACK
+    -> RST,ACK to one of them
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1 (the SYN alone): its place is still taken
+    -> ACK, FIN,ACK to all that are pending
+    -> SYN, seq 0, cookie (valid), n bytes, for 70 s at the most
+    <- SYN-ACK, ack 1+n: Fast Open is back
+    """
     async with _filled(probe) as filling:
         limit = len(filling.pending)
         if not filling.limit_reached:
@@ -199,11 +225,24 @@ async def reset_counted(probe: Probe) -> Outcome:
     requirement="A stolen cookie lets an attacker have the server answer somebody else "
     "(section 5.2): the fewer bytes for one SYN, the better.",
     expected="sends little for one SYN with data and then silence",
+    advice="Less is sent with a smaller initial window (Linux: `ip route change ... initcwnd 4`) "
+    "and fewer repetitions (net.ipv4.tcp_synack_retries), least by an application that answers a "
+    "SYN briefly.",
+    why="With a stolen cookie, or one shared behind a NAT, an attacker chooses who gets those "
+    "bytes: this is the lever that the server lends.",
     needs=("open.data-acked",),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
 )
 async def amplification(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer may start
+    ...we are silent until nothing has come for 40 s...
+    <- SYN-ACK and data, again and again
+    -> ACK, FIN,ACK
+    all that came is weighed against our SYN
+    """
     data = probe.payload.data
 
     async def attempt() -> Outcome:

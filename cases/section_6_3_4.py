@@ -22,10 +22,18 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     expected="accepts one cookie from 16 ports, which a load balancer may spread over its servers",
     advice="Servers behind this address don't share a key: set the same one on all (Linux: "
     "net.ipv4.tcp_fastopen_key), and change it on all at the same time.",
+    why="With a key for each server a cookie opens at one of them only: Fast Open works now and "
+    "then, the less the larger the farm, and no log says why.",
     needs=("open.data-acked",),
     faults=("many-keys",),
 )
 async def one_key(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, one cookie (valid), n bytes (from 16 ports in turn)
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    turned down: again from other ports, or another cookie proves it
+    """
     data, cookie = probe.payload.data, probe.cookie
     accepted = 0
     others: set[bytes] = set()
@@ -64,9 +72,16 @@ async def one_key(probe: Probe) -> Outcome:
     expected="behaves alike at every address of the name",
     advice="Clients get another treatment at each address: compare the columns, and switch Fast "
     "Open on, or off, at all of them.",
+    why="A client takes the address that it gets first. If they differ, what users get is luck, "
+    "and an attacker picks the weakest.",
     needs=("control.syn",),
 )
 async def addresses(probe: Probe) -> Outcome:
+    """
+    -> SYNs of cookie.request, open.data-acked and forged.random
+    <- what each address of the name makes of them
+    no packets of its own: the verdicts on all addresses are compared
+    """
     probe.observing()
     rows = await probe.session.siblings.compare(COMPARED)
     if len(rows) < 2:

@@ -12,10 +12,12 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 
-from tfocheck.case import Case, Level
+from tfocheck.case import Case, Level, Verdict
 from tfocheck.errors import UsageError
 
 WIDTH = 80
+
+LEGEND = "(-> we, <- the server; numbers are relative; a fresh port for each attempt)"
 
 _LEVELS = {
     Level.MUST: "the RFC says MUST",
@@ -39,15 +41,17 @@ def find(pattern: str, cases: Sequence[Case]) -> list[Case]:
 def explain(case: Case) -> str:
     """What the case asks, how it is tested, why it matters, and what to do about a failure."""
     section = case.section if case.section.startswith("RFC") else f"RFC 7413 section {case.section}"
-    severity = f"; a failure is {case.severity}" if case.severity else ""
+    fails = case.breach("").verdict is Verdict.FAIL
+    severity = f"; a {'failure' if fails else 'breach'} is {case.severity}" if case.severity else ""
+    severity += "" if fails or not case.severity else ", and a warning"
     parts = [
-        f"{case.id}: {case.title}",
+        _fill(f"{case.id}: {case.title}"),
         _fill(f"{section}; {_LEVELS[case.level]}{severity}."),
         _paragraph("What is asked", case.requirement),
         _ladder("What is sent, and what should come", case),
         _paragraph("What holds", f"The server {case.expected}."),
         _paragraph("Why it matters", case.why),
-        _paragraph("When it fails", case.advice),
+        _paragraph("When it fails" if fails else "What to do about it", case.advice),
         _paragraph("Rests on", ", ".join(case.needs)),
         _paragraph("Only with", case.option or ""),
         _paragraph(
@@ -73,4 +77,8 @@ def _paragraph(heading: str, text: str, *, fill: bool = True) -> str:
 
 def _ladder(heading: str, case: Case) -> str:
     exchange = inspect.getdoc(case.run)
-    return f"{heading}\n" + textwrap.indent(exchange, "  ") if exchange else ""
+    if not exchange:
+        return ""
+    # The docstring of a user's own case may be prose.
+    legend = "\n" + _fill(LEGEND, "  ") if "-> " in exchange else ""
+    return f"{heading}\n" + textwrap.indent(exchange, "  ") + legend

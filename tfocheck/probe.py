@@ -60,6 +60,10 @@ class UnusableError(Exception):
     """An attempt that proves nothing either way, with the reason; it is repeated."""
 
 
+class OtherKeyError(UnusableError):
+    """The valid cookie was turned down, and another one offered: there is another key."""
+
+
 OptionArea = bytes | Callable[[int], bytes]
 
 
@@ -336,6 +340,7 @@ class Probe:
         attempt: Attempt,
         *,
         unanswered: str | None = None,
+        other_key: str | None = None,
         together: bool = True,
         need: int | None = None,
     ) -> Outcome:
@@ -343,13 +348,14 @@ class Probe:
 
         ``need`` attempts (default ``attempts``) must have the same verdict; ``together`` runs them
         side by side. ``unanswered`` names the stimulus ("a SYN with data"): when it is never
-        answered while plain SYNs are, that is a breach.
+        answered while plain SYNs are, that is a breach. ``other_key`` is the breach when every
+        single attempt was turned down with another cookie.
         """
         need = need or self.attempts
         tries = 3 * need + 2
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]] = {}
         silent: list[tuple[str, list[Flow]]] = []
-        unusable: list[str] = []
+        unusable: list[UnusableError] = []
         made = 0
         while made < tries:
             best = max((len(found) for found in agreed.values()), default=0)
@@ -360,7 +366,7 @@ class Probe:
                 if isinstance(result, UnansweredError):
                     silent.append((result.how, flows))
                 elif isinstance(result, UnusableError):
-                    unusable.append(str(result))
+                    unusable.append(result)
                 elif isinstance(result, Outcome):
                     if result.conclusive:
                         _mark(flows)
@@ -376,6 +382,9 @@ class Probe:
                     return Outcome(outcome.verdict, outcome.seen + count)
             if not agreed and len(silent) >= max(2 * need - 1, 5) and len(silent) == made:
                 break
+        turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
+        if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
+            return self.breach(f"{other_key} ({len(turned_down)} of {made})")
         return await self._without_agreement(agreed, silent, unusable, made, unanswered)
 
     async def _run(
@@ -401,7 +410,7 @@ class Probe:
         self,
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]],
         silent: list[tuple[str, list[Flow]]],
-        unusable: list[str],
+        unusable: list[UnusableError],
         made: int,
         unanswered: str | None,
     ) -> Outcome:
@@ -484,16 +493,23 @@ class Probe:
         self.session.accepted_at = time.monotonic()
 
     def fell_back(self, flow: Flow) -> Outcome:
-        """What to make of a valid cookie that opened nothing; takes a fresh cookie over.
+        """What to make of a valid cookie that opened nothing; see ``refuse_other_key``."""
+        self.refuse_other_key(flow)
+        return self.breach("a cookie of this minute opens nothing: the data is not acknowledged")
 
-        Raises UnusableError when the server sent another cookie: its key has changed.
+    def refuse_other_key(self, flow: Flow) -> None:
+        """Take over the other cookie that came with a rejection, if one did.
+
+        Raises OtherKeyError then: the server's key has changed, or another server has answered.
         """
         first = flow.syn_ack
         fresh = first.segment.fast_open if first else None
-        if fresh is not None and fresh.has_legal_cookie and fresh.cookie != self.cookie:
+        sent = next((each.segment.fast_open for each in flow.packets if each.sent), None)
+        if fresh is None or not fresh.has_legal_cookie or sent is None:
+            return
+        if fresh.cookie != sent.cookie:
             self.session.cookie = fresh.cookie
-            raise UnusableError("the server sent another cookie instead (its key has changed?)")
-        return self.breach("a cookie of this minute opens nothing: the data is not acknowledged")
+            raise OtherKeyError("turned down with another cookie (has the key changed?)")
 
     async def rejects(
         self,
@@ -550,14 +566,16 @@ class Probe:
                 name, *syn.fast_open, data=syn.data, options=syn.options, rejected=True
             )
             async with opening as flow:
-                if flow.acknowledged != 1:
+                # Where data is acknowledged without a cookie too, only an early answer tells.
+                if flow.acknowledged != 1 and not self.session.acknowledges_plain_data:
                     return self.breach(
                         f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(syn.data)} bytes"
                         " on the SYN acknowledged",
                         conclusive=True,
                     )
                 first = flow.syn_ack
-                if ignored and first is not None and first.segment.fast_open is not None:
+                answered = first is not None and first.segment.fast_open is not None
+                if ignored and answered and not self.session.volunteers_cookies:
                     return self.breach(
                         f"{name}: answered with a cookie, as if it were a request", conclusive=True
                     )
@@ -566,7 +584,9 @@ class Probe:
                         f"{name}: ack 1, yet the data was answered before the handshake ended",
                         conclusive=True,
                     )
-                return self.passed(f"{name}: ack 1")
+                if flow.acknowledged != 1 and (not watch or await self.application_is_mute()):
+                    return self.undecided(f"{name}: data is acknowledged with or without it")
+                return self.passed(f"{name}: rejected")
 
         return await self.agree(attempt, unanswered=f"a SYN with data and {name}", need=need)
 

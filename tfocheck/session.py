@@ -137,6 +137,8 @@ class Session:
         self.cookie: bytes | None = None
         self.accepted_at: float | None = None
         self.answers_early = False
+        self.acknowledges_plain_data = False
+        self.volunteers_cookies = False
         self.silent_open = SilentOpen()
         self._flows: list[Flow] = []
         self._closing: set[asyncio.Task[None]] = set()

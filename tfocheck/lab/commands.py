@@ -77,12 +77,20 @@ def list_scenarios() -> None:
 
 @lab.command(name="faults")
 def list_faults() -> None:
-    """List the faults that `lab run reference --fault NAME` can turn on."""
+    """List the faults of `lab run reference --fault NAME`, and the cases that each one turns."""
     from tabulate import tabulate
 
+    from tfocheck.case import load_cases
     from tfocheck.lab.scenarios import known_faults
 
-    click.echo(tabulate(known_faults().items(), ["fault", "what the server then does"]))
+    cases = load_cases()
+    rows = [
+        (fault, "\n".join(case.id for case in cases if fault in case.faults), what)
+        for fault, what in known_faults().items()
+    ]
+    click.echo(tabulate(rows, ["fault", "turns", "what the server then does"]))
+    turned = sum(1 for case in cases if case.faults)
+    click.echo(f"\n{len(rows)} faults; {turned} of {len(cases)} cases have one, the others inform.")
 
 
 @lab.command()

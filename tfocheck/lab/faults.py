@@ -30,7 +30,7 @@ FAULTS: dict[str, str] = {
     "reads-past-eol": "reads on after End-of-Option-List",
     "dies-on-bad-length": "falls silent for good after a SYN with a malformed option list",
     "drops-crowded-syn": "ignores SYNs whose 40 bytes of options are full",
-    "mixes-kinds": "answers the experimental option with kind 34 and kind 34 with the experimental",
+    "mixes-kinds": "answers the experimental form of the option with kind 34",
     # Cookie request, sections 4.1.2 and 4.2.1
     "never-issues": "puts a cookie into no SYN-ACK",
     "volunteers-cookie": "puts a cookie into the SYN-ACK for a SYN that did not ask for one",
@@ -68,6 +68,8 @@ FAULTS: dict[str, str] = {
     "ignores-fin": "neither acknowledges nor obeys FIN",
     # Off means off, section 4.2
     "answers-when-off": "serves Fast Open on the port where it is off",
+    # Farms, section 6.3.4
+    "many-keys": "acts as two servers without a common key; the client's port tells which answers",
     # Limits, section 5
     "no-limit": "lets any number of Fast Opens be pending",
     "refuses-when-full": "ignores every SYN while too many Fast Opens are pending",

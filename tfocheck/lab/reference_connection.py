@@ -424,7 +424,8 @@ class Connection:
         self._timer = now + SYN_ACK_TIMEOUTS[self._retransmissions]
         payload = b""
         if "repeats-data" in self._faults and self._opening.fast_opened:
-            payload = self._sender.start(min(self._segment_size(), self._sender.window))
+            room = self._segment_size() - tcp_options.MAX_OPTION_BYTES
+            payload = self._sender.start(min(room, self._sender.window))
         return [self._syn_ack(now, self._opening.repeated_option, payload)]
 
     # Endings
@@ -479,7 +480,7 @@ class Connection:
             ack=self._rcv_nxt,
             flags=flags,
             window=self._window(),
-            options=tcp_options.encode(options),
+            options=_fitting(options),
             payload=payload,
         )
 
@@ -489,6 +490,13 @@ class Connection:
             return []
         stamps = tcp_options.timestamps(self._stamp(now), self._recent_stamp)
         return [tcp_options.no_operation()] * 2 + [stamps]
+
+
+def _fitting(options: Sequence[Option]) -> bytes:
+    """The option area, less the first options if a long cookie leaves no room for them."""
+    while sum(len(option.encode()) for option in options) > tcp_options.MAX_OPTION_BYTES:
+        options = options[1:]
+    return tcp_options.encode(options)
 
 
 def reset_for(segment: Segment) -> Segment:

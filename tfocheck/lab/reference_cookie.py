@@ -67,6 +67,8 @@ class CookieMaker:
         if "constant-cookie" in self._faults:
             client = server = b""
         port = syn.source_port.to_bytes(2) if "binds-port" in self._faults else b""
+        if "many-keys" in self._faults and syn.source_port % 3 == 0:
+            key = bytes(byte ^ 0xFF for byte in key)
         mac = hashlib.blake2s(client + server + port, key=key)
         return mac.digest()[: self._size()]
 

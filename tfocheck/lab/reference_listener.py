@@ -238,9 +238,7 @@ class ReferenceServer:
         """The sender's cookie, in the kind of option that it used (section 9)."""
         if "never-issues" in self._faults:
             return None
-        experimental = asked.experimental
-        if "mixes-kinds" in self._faults:
-            experimental = not experimental
+        experimental = asked.experimental and "mixes-kinds" not in self._faults
         return FastOpen(self._cookies.issue(syn), experimental).to_option()
 
     # SYNs that a faulty server does not answer
