@@ -51,8 +51,7 @@ async def cookie_format(probe: Probe) -> Outcome:
 
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request", FastOpen()) as flow:
-            syn_ack = flow.syn_ack
-            option = syn_ack.segment.fast_open if syn_ack else None
+            option = flow.offered
             if option is None or option.is_request:
                 return probe.undecided("the SYN-ACK has no cookie this time")
             size = len(option.cookie)
@@ -146,8 +145,7 @@ async def too_long(probe: Probe) -> Outcome:
 
 
 def _offered_cookie(flow: Flow) -> FastOpen | None:
-    syn_ack = flow.syn_ack
-    option = syn_ack.segment.fast_open if syn_ack else None
+    option = flow.offered
     return option if option is not None and not option.is_request else None
 
 

@@ -180,8 +180,7 @@ async def port_independent(probe: Probe) -> Outcome:
 
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
-            syn_ack = asked.syn_ack
-            option = syn_ack.segment.fast_open if syn_ack else None
+            option = asked.offered
             if option is None or not option.has_legal_cookie:
                 return probe.undecided("the SYN-ACK has no legal cookie this time")
         others = [await opens("the cookie from another port", option.cookie) for _ in range(3)]
@@ -327,8 +326,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     async def one() -> bytes | None:
         label = f"cookie request from {source or probe.session.source}"
         async with probe.beside_others(label, FastOpen(), rejected=True, source=source) as flow:
-            first = flow.syn_ack
-            option = first.segment.fast_open if first else None
+            option = flow.offered
             return option.cookie if option is not None and option.has_legal_cookie else None
 
     async def persistently() -> bytes | None:

@@ -42,8 +42,7 @@ async def ignores_option(probe: Probe) -> Outcome:
         ):
             label = f"{what} to port {port}"
             async with probe.beside_others(label, option, data=load, port=port) as flow:
-                first = flow.syn_ack
-                if first is not None and first.segment.fast_open is not None:
+                if flow.offered is not None:
                     return probe.breach(
                         f"port {port}: {what} is answered with the option", conclusive=True
                     )

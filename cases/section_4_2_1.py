@@ -39,8 +39,7 @@ async def request(probe: Probe) -> Outcome:
 
     async def attempt() -> Outcome:
         async with probe.beside_others("cookie request", FastOpen(), rejected=True) as flow:
-            syn_ack = flow.syn_ack
-            option = syn_ack.segment.fast_open if syn_ack else None
+            option = flow.offered
             if option is None:
                 return probe.skipped("no cookie: the SYN-ACK has no Fast Open option")
             if option.is_request:
@@ -79,8 +78,7 @@ async def not_volunteered(probe: Probe) -> Outcome:
 
         async def attempt(what: str = what, data: bytes = data) -> Outcome:
             async with probe.beside_others(what, data=data, rejected=True) as flow:
-                syn_ack = flow.syn_ack
-                if syn_ack is not None and syn_ack.segment.fast_open is not None:
+                if flow.offered is not None:
                     probe.session.volunteers_cookies = True
                     return probe.breach(
                         f"{what} without the option was answered with it", conclusive=True

@@ -426,8 +426,7 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         forged = FastOpen(secrets.token_bytes(len(probe.cookie)))
         async with probe.beside_others("forged cookie", forged, data=data, rejected=True) as flow:
-            first = flow.syn_ack
-            offered = first.segment.fast_open if first else None
+            offered = flow.offered
         if offered is None:
             return probe.info("no fresh cookie with a rejection")
         if not offered.has_legal_cookie:
@@ -791,8 +790,7 @@ async def reply_option(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
             _must_be_open(flow, len(data))
-            first = flow.syn_ack
-            offered = first.segment.fast_open if first else None
+            offered = flow.offered
         if offered is None:
             return probe.passed("no option with an acceptance", conclusive=True)
         if not offered.has_legal_cookie:

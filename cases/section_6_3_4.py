@@ -42,8 +42,7 @@ async def one_key(probe: Probe) -> Outcome:
         async with probe.alone("one cookie, another port", FastOpen(cookie), data=data) as flow:
             if flow.acknowledged != 1:
                 return probe.passed("accepted", conclusive=True)
-            first = flow.syn_ack
-            other = first.segment.fast_open if first else None
+            other = flow.offered
             if other is not None and other.has_legal_cookie and other.cookie != cookie:
                 others.add(other.cookie)
                 return probe.breach("turned down, with another cookie", conclusive=True)

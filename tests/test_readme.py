@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from graded import command
+from graded import command, grade
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -15,6 +15,14 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def test_tables_in_the_readme_are_the_programs(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(command(*arguments), capture_output=True, text=True, check=True)
     assert done.stdout.strip() in README
+
+
+def test_the_example_of_a_users_case_runs_as_printed() -> None:
+    example = (Path(__file__).parent.parent / "examples" / "same_cookie.py").read_text()
+    assert f"```python\n{example}```" in README
+    graded = grade("linux", "--cases", "examples", "--case", "my.same-cookie")
+    assert graded.verdicts["my.same-cookie"] == "pass"
+    assert f"{graded.seen('my.same-cookie')}\n" in README
 
 
 def test_the_readme_names_every_exit_code() -> None:

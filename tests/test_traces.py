@@ -17,8 +17,9 @@ WATCHED = """
 set -e
 folder="$1"; shift
 rules() { nft list ruleset; iptables-save | grep -v '^#' || true; }
-tcpdump -i any -n --immediate-mode -U -w "$folder/resets.pcap" \
-    'tcp[tcpflags] & tcp-rst != 0 and src net 10.77.0.1' 2> "$folder/tcpdump.err" &
+resets='tcp[tcpflags] & tcp-rst != 0 and (src host 10.77.0.1 or src host 10.77.0.3)'
+tcpdump -i any -n --immediate-mode -U -w "$folder/resets.pcap" "$resets" \
+    2> "$folder/tcpdump.err" &
 watch=$!
 while ! grep -q 'listening on' "$folder/tcpdump.err"; do sleep 0.05; done
 rules > "$folder/before"

@@ -482,8 +482,7 @@ class Probe:
         for _ in range(self.attempts):
             with contextlib.suppress(UnansweredError, UnusableError):
                 async with self.beside_others("control: cookie request", FastOpen()) as flow:
-                    first = flow.syn_ack
-                    option = first.segment.fast_open if first else None
+                    option = flow.offered
                     if option is not None and not option.is_request:
                         return True
         return False
@@ -502,8 +501,7 @@ class Probe:
 
         Raises OtherKeyError then: the server's key has changed, or another server has answered.
         """
-        first = flow.syn_ack
-        fresh = first.segment.fast_open if first else None
+        fresh = flow.offered
         sent = next((each.segment.fast_open for each in flow.packets if each.sent), None)
         if fresh is None or not fresh.has_legal_cookie or sent is None:
             return
@@ -574,7 +572,7 @@ class Probe:
                         conclusive=True,
                     )
                 first = flow.syn_ack
-                answered = first is not None and first.segment.fast_open is not None
+                answered = flow.offered is not None
                 if ignored and answered and not self.session.volunteers_cookies:
                     return self.breach(
                         f"{name}: answered with a cookie, as if it were a request", conclusive=True

@@ -179,6 +179,12 @@ class Flow(Listener):
         return next(iter(self.syn_acks), None)
 
     @property
+    def offered(self) -> FastOpen | None:
+        """The Fast Open option of the first SYN-ACK."""
+        first = self.syn_ack
+        return first.segment.fast_open if first is not None else None
+
+    @property
     def repeated_syn_ack(self) -> Captured | None:
         """The first SYN-ACK that the server's timer sent, not the network's doubling."""
         first = self.syn_ack
