@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy tfocheck cases examples
+	$(BIN)/mypy tfocheck cases
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/bench.py

@@ -571,7 +571,6 @@ class Probe:
                         " on the SYN acknowledged",
                         conclusive=True,
                     )
-                first = flow.syn_ack
                 answered = flow.offered is not None
                 if ignored and answered and not self.session.volunteers_cookies:
                     return self.breach(
