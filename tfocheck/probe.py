@@ -223,7 +223,7 @@ class Probe:
             async with lane.shared():
                 since = time.monotonic()
                 await self.answered_syn(flow, syn)
-                if flow.may_be_pending:
+                if flow.acknowledged != 1:
                     lane.begin_pending(flow, since)
                 elif rejected and lane.met_pending(flow, since):
                     raise UnusableError("another Fast Open was pending at that moment")
@@ -262,10 +262,14 @@ class Probe:
                 session.run_later(self._close(flow))
 
     async def _close(self, flow: Flow) -> None:
+        round_trip = self.session.round_trip
         try:
-            await flow.close(self.session.round_trip)
+            if flow.acknowledged not in (None, 1) and not flow.fin_acknowledged:
+                await flow.complete(round_trip)
         finally:
+            # The rest of the closing does not concern the server's queue.
             self.session.lane.end_pending(flow)
+        await flow.close(round_trip)
 
     # --- what an application does with it -----------------------------------------------------
 
