@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from tfocheck import probe as judging
-from tfocheck.case import Case, CaseResult, Level, Outcome, Severity, Traffic, Verdict
+from tfocheck.case import Case, CaseResult, FlowRecord, Level, Outcome, Severity, Verdict
 from tfocheck.probe import Probe, UnansweredError, UnusableError
-from tfocheck.runner import _distrust
+from tfocheck.runner import distrust
 
 PASS = Outcome(Verdict.PASS, "ack 1")
 BREACH = Outcome(Verdict.FAIL, "accepted", conclusive=True)
@@ -162,19 +162,20 @@ def test_a_should_is_a_warning_unless_attackers_get_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "conclusive", "traffic", "trusted"),
+    ("verdict", "conclusive", "drops", "kernel_resets", "trusted"),
     [
-        (Verdict.PASS, False, Traffic(), True),
-        (Verdict.PASS, False, Traffic(capture_drops=1), False),
-        (Verdict.FAIL, False, Traffic(capture_drops=1), False),
-        (Verdict.FAIL, True, Traffic(capture_drops=1), True),
-        (Verdict.PASS, False, Traffic(kernel_resets=1), False),
-        (Verdict.SKIP, False, Traffic(capture_drops=1), True),
+        (Verdict.PASS, False, 0, 0, True),
+        (Verdict.PASS, False, 1, 0, False),
+        (Verdict.FAIL, False, 1, 0, False),
+        (Verdict.FAIL, True, 1, 0, True),
+        (Verdict.PASS, False, 0, 1, False),
+        (Verdict.SKIP, False, 1, 0, True),
     ],
 )
 def test_nothing_rests_on_absence_when_the_capture_lost_packets(
-    verdict: Verdict, conclusive: bool, traffic: Traffic, trusted: bool
+    verdict: Verdict, conclusive: bool, drops: int, kernel_resets: int, trusted: bool
 ) -> None:
-    result = CaseResult(a_case(), verdict, "seen", 0.1, conclusive=conclusive)
+    flow = FlowRecord("a SYN", ("192.0.2.1", 1), ("192.0.2.2", 2), 0, None, ())
+    result = CaseResult(a_case(), verdict, "seen", 0.1, (flow,), conclusive=conclusive)
     expected = verdict if trusted else Verdict.INCONCLUSIVE
-    assert _distrust(result, traffic).verdict is expected
+    assert distrust(result, drops, kernel_resets).verdict is expected

@@ -189,7 +189,7 @@ async def _check(
     )
     return replace(
         report,
-        results=tuple(_distrust(result, traffic) for result in results),
+        results=tuple(results),
         rtt=session.round_trips.smallest,
         cookie_bytes=len(session.cookie) if session.cookie is not None else None,
         traffic=traffic,
@@ -208,14 +208,17 @@ def _traffic(session: Session) -> Traffic:
     )
 
 
-def _distrust(result: CaseResult, traffic: Traffic) -> CaseResult:
-    """Nothing may rest on an absence if the capture lost packets or the port guard failed."""
-    if result.conclusive or result.verdict not in (*_HOLDS, Verdict.FAIL):
+def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> CaseResult:
+    """Nothing may rest on an absence if the capture lost packets or the port guard failed.
+
+    Both numbers are what happened while the case was running.
+    """
+    if result.conclusive or not result.flows or result.verdict not in (*_HOLDS, Verdict.FAIL):
         return result
-    if traffic.kernel_resets:
+    if kernel_resets:
         reason = "the local kernel reset a guarded port"
-    elif traffic.capture_drops:
-        reason = f"the capture lost {traffic.capture_drops} packets"
+    elif capture_drops:
+        reason = f"the capture lost {capture_drops} packets"
     else:
         return result
     return replace(
@@ -257,13 +260,14 @@ class _Runner:
     async def _run_case(self, case: Case) -> None:
         probe = self._probes[case.id]
         began = time.monotonic()
+        drops = 0
         trace = None
         try:
             outcome = await self._blocked(case)
             if outcome is None:
                 await self._await_turn(case)
                 async with self._one_by_one(case):
-                    began = time.monotonic()
+                    began, drops = time.monotonic(), self._session.link.drops()
                     if self._progress is not None:
                         self._progress.case_started(self._target, self._session.address, case)
                     outcome = await case.run(probe)
@@ -288,6 +292,11 @@ class _Runner:
             traceback=trace,
             conclusive=outcome.conclusive,
             address=self._session.address,
+        )
+        result = distrust(
+            result,
+            self._session.link.drops() - drops,
+            sum(flow.kernel_resets for flow in probe.flows),
         )
         self._results[case.id].set_result(result)
         self._session.siblings.settle(self._session.address, case.id, str(result.verdict))

@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import socket
 import struct
 from collections import Counter, deque
@@ -36,6 +37,7 @@ _PACKET_VNET_HDR = 15
 _PACKET_OUTGOING = 4
 _ETH_P_ALL = 3
 _SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
 
 _VNET_HEADER = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum_start, offset
 _AUXDATA = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan_tci, vlan_tpid
@@ -61,6 +63,8 @@ _ICMP_NAMES = {
 }
 
 _BUFFER = 1 << 18
+_CAPTURE_BUFFER = 1 << 23
+_OPEN_FILES = 1 << 14
 _SAME_PACKET_SECONDS = 0.05
 _SEND_RETRIES = 50
 
@@ -127,6 +131,7 @@ class Link:
     @classmethod
     def open(cls) -> Link:
         """Open the sockets; raises CannotError when this process may not, or can't."""
+        _allow_many_files()
         with contextlib.ExitStack() as opened:
             try:
                 packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -134,7 +139,7 @@ class Link:
                 packet.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 packet.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
                 packet.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-                packet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+                _enlarge_buffer(packet)
                 raw4 = _open_raw(socket.AF_INET)
                 opened.callback(raw4.close)
             except PermissionError as problem:
@@ -350,6 +355,22 @@ def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
     except OSError as problem:
         raise UnreachableError(f"no route from here to {server}: {problem.strerror}") from problem
     return name[0].partition("%")[0], name[3] if family == socket.AF_INET6 else 0
+
+
+def _allow_many_files() -> None:
+    # A guarded port is an open file: some hundreds for each address that is checked.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _enlarge_buffer(packet: socket.socket) -> None:
+    # Beyond the system's limit only CAP_NET_ADMIN may go; what is lost all the same is counted.
+    try:
+        packet.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BUFFER)
+    except PermissionError:
+        packet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CAPTURE_BUFFER)
 
 
 def _open_raw(family: socket.AddressFamily) -> socket.socket:
