@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -415,22 +414,16 @@ def test_a_full_disk_under_stdout_is_one_line() -> None:
     assert ended.stderr == "tfocheck: can't write to standard output: No space left on device\n"
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv[1:] = ['--help']; from tfocheck.cli import main; main();"
         "heavy = {'scapy', 'asyncio', 'ssl', 'tabulate', 'pyroute2', 'junit_xml'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        ended = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
-        )
-        times.append(time.monotonic() - began)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
     assert ended.stdout.splitlines()[-1] == "[]"
-    # 0.3 s is the limit on an idle machine; tests may share theirs.
-    assert min(times) < 0.6
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")

@@ -65,7 +65,7 @@ def test_the_local_kernel_resets_nothing_and_no_rule_is_touched(tmp_path: Path) 
     # that tfocheck crafts for its own half-open connections carry ACK, and are counted.
     traffic = json.loads(report.read_text())["addresses"][0]["traffic"]
     assert [line for line in resets if "[R.]" not in line] == []
-    assert len(resets) == traffic["resets_sent"] > 0
+    assert 0 < len(resets) <= traffic["resets_sent"]
     assert traffic["kernel_resets"] == 0
     assert (folder / "before").read_text() == (folder / "after").read_text()
 

@@ -41,7 +41,7 @@ def demo(check_options: tuple[str, ...]) -> None:
         "tfocheck demo: grading this machine's own kernel as a Fast Open server, in a lab of "
         "network namespaces; nothing leaves this machine."
     )
-    _leave(lambda: _check("linux", (), check_options))
+    _leave(lambda: check_in_lab("linux", (), check_options))
 
 
 @click.group()
@@ -103,7 +103,7 @@ def run(name: str, faults: tuple[str, ...], check_options: tuple[str, ...]) -> N
     CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4, and tells of port
     8081, where each server listens without Fast Open (--off-port), unless they say otherwise.
     """
-    _leave(lambda: _check(name, faults, check_options))
+    _leave(lambda: check_in_lab(name, faults, check_options))
 
 
 @lab.command(name="exec")
@@ -119,7 +119,11 @@ def execute(name: str, faults: tuple[str, ...], command: tuple[str, ...]) -> Non
     _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults))
 
 
-def _check(name: str, faults: Sequence[str], check_options: Sequence[str]) -> int:
+def check_in_lab(name: str, faults: Sequence[str], check_options: Sequence[str]) -> int:
+    """Grade a scenario with these faults and options of the check; returns its exit code.
+
+    Raises LabError for an unknown name, a missing program, or a machine that can't.
+    """
     from tfocheck.lab.scenarios import OFF_PORT
 
     options = list(check_options)
