@@ -174,4 +174,4 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
                 return probe.breach(f"after data on a plain SYN the connection is broken: {wrong}")
             return probe.passed(f"ack {1 + acknowledged}, no early answer, then served as usual")
 
-    return await probe.agree(attempt, unanswered="a SYN with data and without the option")
+    return await probe.agree(attempt)

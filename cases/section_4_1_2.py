@@ -452,7 +452,7 @@ async def source_bound(probe: Probe) -> Outcome:
                     )
                 return probe.passed("ack 1")
 
-        outcome = await probe.agree(attempt, unanswered="a SYN with another address's cookie")
+        outcome = await probe.agree(attempt)
         if outcome.verdict is not Verdict.PASS:
             return outcome
         judged += 1

@@ -85,7 +85,7 @@ async def not_volunteered(probe: Probe) -> Outcome:
                     )
                 return probe.passed("no Fast Open option for a plain SYN, nor for one with data")
 
-        outcome = await probe.agree(attempt, unanswered=f"{what} without the option")
+        outcome = await probe.agree(attempt)
         if outcome.verdict is not Verdict.PASS:
             break
     return outcome

@@ -24,6 +24,7 @@ UNUSABLE = UnusableError("came late")
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "FALLBACK_PAUSES", (0.0,))
+    monkeypatch.setattr(judging, "SILENCE_PAUSE", 0.0)
 
 
 async def _never_run(probe: Probe) -> Outcome:
@@ -32,6 +33,13 @@ async def _never_run(probe: Probe) -> Outcome:
 
 def a_case(level: Level = Level.MUST, severity: Severity | None = Severity.MAJOR) -> Case:
     return Case("some.case", "4.2", level, severity, "title", "asks", "expects", "do", _never_run)
+
+
+class FakeControl:
+    """A control SYN, answered or not."""
+
+    def __init__(self, answered: bool) -> None:
+        self.syn_ack = "a SYN-ACK" if answered else None
 
 
 class FakeSession:
@@ -45,6 +53,13 @@ class FakeSession:
     async def is_answering(self) -> bool:
         self.controls += 1
         return self.answering
+
+    async def plain_syn(self, label: str) -> FakeControl:
+        self.controls += 1
+        return FakeControl(self.answering)
+
+    def close_later(self, flow: FakeControl) -> None:
+        pass
 
 
 def judge(
@@ -130,6 +145,12 @@ def test_silence_is_a_breach_only_while_plain_syns_are_answered() -> None:
 def test_silence_proves_nothing_for_a_case_that_does_not_expect_an_answer() -> None:
     outcome, _ = judge([SILENT], unanswered=None)
     assert outcome.verdict is Verdict.INCONCLUSIVE
+
+
+def test_silence_that_ends_with_an_outage_or_a_rate_limit_is_no_breach() -> None:
+    outcome, made = judge([SILENT] * 6 + [PASS])
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert made > 5
 
 
 def test_resets_and_silence_mixed_decide_nothing() -> None:

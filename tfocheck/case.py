@@ -307,11 +307,25 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
         for need in loaded.needs:
             if need not in by_id:
                 raise UsageError(f"case {loaded.id} ({loaded.path}) needs {need}, which is nowhere")
+            if loaded.id in _all_needs(need, by_id):
+                raise UsageError(f"case {loaded.id} ({loaded.path}) needs itself, by way of {need}")
             if by_id[need].turn > loaded.turn:
                 raise UsageError(
                     f"case {loaded.id} ({loaded.path}) needs {need}, which has a later turn"
                 )
     return tuple(cases)
+
+
+def _all_needs(case_id: str, by_id: dict[str, Case]) -> set[str]:
+    """The case and all that it rests on, as far as that exists."""
+    found: set[str] = set()
+    left = [case_id]
+    while left:
+        each = left.pop()
+        if each not in found and each in by_id:
+            found.add(each)
+            left.extend(by_id[each].needs)
+    return found
 
 
 def _load_file(path: Path) -> list[Case]:
@@ -327,7 +341,7 @@ def _load_file(path: Path) -> list[Case]:
     try:
         spec.loader.exec_module(module)
         return _DECLARED[before:]
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise UsageError(f"the case file {path} does not load: {problem!r}") from problem
     finally:
         del _DECLARED[before:]

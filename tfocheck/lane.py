@@ -16,6 +16,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
 
+MOST_HALF_OPEN = 24
+
 
 class Lane:
     """A lock with an exclusive and a shared side, served in the order of arrival."""
@@ -28,6 +30,9 @@ class Lane:
         self._users: set[Hashable] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.half_open = asyncio.Semaphore(MOST_HALF_OPEN)
+        """A listener's backlog may be short, and beyond it Linux answers with SYN cookies, which
+        carry no Fast Open option."""
         self.sequence = asyncio.Lock()
         """For what must run one after another, whether it is in the lane or not."""
 

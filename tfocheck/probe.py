@@ -32,9 +32,13 @@ _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextV
     "attempt_flows", default=None
 )
 
-FALLBACK_PAUSES = (0.0, 0.1, 0.4)
+FALLBACK_PAUSES = (0.0, 0.3, 1.0)
 """Seconds before each further attempt after an unexpected fallback: other clients' pending requests
 may fill a short queue for a moment."""
+
+SILENCE_CHECKS = 3
+SILENCE_PAUSE = 1.0
+"""Seconds between the attempts that confirm a silence."""
 
 REPEAT_WAIT = 3.5
 """Seconds to wait for a repeated SYN-ACK: RFC 6298's timer is 1 s, that of older stacks 3 s."""
@@ -219,6 +223,7 @@ class Probe:
         session, lane = self.session, self.session.lane
         flow = self.new_flow(label, source=source, port=port)
         syn = Syn(fast_open, data=data, options=options)
+        await lane.half_open.acquire()
         try:
             async with lane.shared():
                 since = time.monotonic()
@@ -229,6 +234,7 @@ class Probe:
                     raise UnusableError("another Fast Open was pending at that moment")
             yield flow
         finally:
+            lane.half_open.release()
             session.run_later(self._close(flow))
 
     @contextlib.asynccontextmanager
@@ -258,12 +264,19 @@ class Probe:
                 if flow.acknowledged is not None and flow.reset is None:
                     await flow.complete(session.round_trip)
             finally:
-                lane.end_pending(flow)
-                session.run_later(self._close(flow))
+                closing = asyncio.create_task(self._close(flow))
+                session.run_later(closing)
+                if flow.acknowledged is None and flow.reset is None:
+                    # Accepted or not, nobody else may go on until that is known.
+                    await asyncio.wait([closing], timeout=REPEAT_WAIT)
 
     async def _close(self, flow: Flow) -> None:
         round_trip = self.session.round_trip
         try:
+            if flow.acknowledged is None and flow.reset is None and flow.icmp is None:
+                # The SYN-ACK may have been lost: its repetition must not stay unanswered, or the
+                # request stays pending at the server for a minute.
+                await flow.wait(lambda: bool(flow.syn_acks or flow.reset), REPEAT_WAIT)
             if flow.acknowledged not in (None, 1) and not flow.fin_acknowledged:
                 await flow.complete(round_trip)
         finally:
@@ -291,8 +304,25 @@ class Probe:
 
         Without data only the handshake is finished. Returns None when the answer is the one that
         plain connections get (for a mute application: when the data is acknowledged), else what is
-        wrong with it.
+        wrong with it. Raises UnusableError when plain connections fare no better now.
         """
+        wrong = await self._what_is_wrong(flow, data)
+        if wrong and not await self._plain_is_served():
+            raise UnusableError(f"{wrong}; but plain connections are not served either")
+        return wrong
+
+    async def _plain_is_served(self) -> bool:
+        """A control for a connection that does not work: does a plain one?"""
+        session = self.session
+        if not await self.application_is_mute():
+            return await session.ask_once_more(await session.ordinary_answer())
+        flow = await session.plain_syn("control: plain connection")
+        try:
+            return flow.syn_ack is not None and not await self._takes(flow, b"\r\n")
+        finally:
+            session.close_later(flow)
+
+    async def _what_is_wrong(self, flow: Flow, data: bytes | None) -> str | None:
         session = self.session
         ordinary = await session.ordinary_answer()
         if await self.application_is_mute():
@@ -303,14 +333,13 @@ class Probe:
         else:
             await flow.acknowledge()
             signature = await session.await_answer(flow, patience)
-        if flow.reset is not None and signature is None:
-            return "the server reset the connection"
         if signature is None:
-            return "no answer came"
+            return "the server reset the connection" if flow.reset else "no answer came"
         if signature not in ordinary.signatures:
             # Perhaps the application has changed its mind: ask again before blaming the server.
             await session.ask_once_more(ordinary)
-        if signature not in ordinary.signatures:
+        # An application that answers now this, now that can't show more than that it answers.
+        if signature not in ordinary.signatures and len(ordinary.signatures) == 1:
             return "the answer is not the one that plain connections get"
         return None
 
@@ -389,7 +418,7 @@ class Probe:
         turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
         if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
             return self.breach(f"{other_key} ({len(turned_down)} of {made})")
-        return await self._without_agreement(agreed, silent, unusable, made, unanswered)
+        return await self._without_agreement(attempt, agreed, silent, unusable, made, unanswered)
 
     async def _run(
         self, attempt: Attempt, count: int
@@ -410,8 +439,31 @@ class Probe:
             for task in tasks:
                 task.cancel()
 
+    async def _stays_unanswered(self, attempt: Attempt, how: str) -> bool:
+        """See that it is the stimulus that gets no answer, not the moment.
+
+        Rate limits and short outages look alike within a second; so it is tried again at an easy
+        pace, each time between two plain SYNs, which must all be answered at the first go.
+        """
+        for _ in range(SILENCE_CHECKS):
+            await asyncio.sleep(SILENCE_PAUSE)
+            if not await self._control_is_answered():
+                return False
+            [(result, _)] = await self._run(attempt, 1)
+            if not isinstance(result, UnansweredError) or result.how != how:
+                return False
+            if not await self._control_is_answered():
+                return False
+        return True
+
+    async def _control_is_answered(self) -> bool:
+        flow = await self.session.plain_syn("control: plain SYN")
+        self.session.close_later(flow)
+        return flow.syn_ack is not None
+
     async def _without_agreement(
         self,
+        attempt: Attempt,
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]],
         silent: list[tuple[str, list[Flow]]],
         unusable: list[UnusableError],
@@ -419,14 +471,15 @@ class Probe:
         unanswered: str | None,
     ) -> Outcome:
         if silent and not agreed and not unusable:
-            answering = await self.session.is_answering()
             how = silent[0][0]
-            if unanswered is not None and answering and len({how for how, _ in silent}) == 1:
+            same = len({how for how, _ in silent}) == 1
+            if unanswered is not None and same and await self._stays_unanswered(attempt, how):
                 _mark(silent[0][1])
                 return self.breach(
                     f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are"
                     " answered: the server, or a box on the way, refuses it"
                 )
+            answering = await self.session.is_answering()
             also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
             return self.undecided(f"{how} in {made} of {made} attempts; {also}")
         parts = [
@@ -589,7 +642,8 @@ class Probe:
                     return self.undecided(f"{name}: data is acknowledged with or without it")
                 return self.passed(f"{name}: rejected")
 
-        return await self.agree(attempt, unanswered=f"a SYN with data and {name}", need=need)
+        # Silence is no acceptance: what refuses such a SYN may be a box on the way.
+        return await self.agree(attempt, need=need)
 
     async def all_hold(self, checks: Sequence[Awaitable[Outcome]], seen: str) -> Outcome:
         """Pass with this text if all of these do, one after another; else the first that does not.

@@ -82,6 +82,7 @@ async def run(
     link.start()
     few = asyncio.Semaphore(TARGETS_AT_ONCE)
     errors: dict[str, str] = {}
+    lanes: dict[tuple[str, int], Lane] = {}
 
     async def one(target: Target) -> list[AddressReport]:
         async with few:
@@ -90,8 +91,10 @@ async def run(
             except UnreachableError as problem:
                 errors[target.text] = str(problem)
                 return []
-            # The addresses of a name may well be one machine, so they share the lane.
-            lane, siblings = Lane(), Siblings()
+            # The addresses of a name may well be one machine, and two names one address.
+            known = (lanes.get((each.literal, each.port)) for each in addresses)
+            lane, siblings = next((each for each in known if each), Lane()), Siblings()
+            lanes.update({(each.literal, each.port): lane for each in addresses})
             return list(
                 await _gather(
                     [
@@ -177,6 +180,9 @@ async def _check(
     except asyncio.CancelledError:
         await session.abandon()
         raise
+    except CannotError as problem:
+        # Another address may fare better (another port, another family, another interface).
+        return replace(report, not_tested=str(problem))
     finally:
         session.release()
     after = _traffic(session)
@@ -200,9 +206,9 @@ async def _check(
 def _traffic(session: Session) -> Traffic:
     link, address = session.link, session.address
     return Traffic(
-        sent=link.sent[address],
-        received=link.received[address],
-        resets_sent=link.resets_sent[address],
+        sent=sum(link.sent[address, port] for port in session.ports),
+        received=sum(link.received[address, port] for port in session.ports),
+        resets_sent=sum(link.resets_sent[address, port] for port in session.ports),
         capture_drops=link.drops(),
         kernel_resets=session.kernel_resets,
     )
@@ -213,11 +219,12 @@ def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> Case
 
     Both numbers are what happened while the case was running.
     """
-    if result.conclusive or not result.flows or result.verdict not in (*_HOLDS, Verdict.FAIL):
+    if not result.flows or result.verdict not in (*_HOLDS, Verdict.FAIL):
         return result
     if kernel_resets:
-        reason = "the local kernel reset a guarded port"
-    elif capture_drops:
+        # Then even what was seen may be the answer to the reset.
+        reason = "the local kernel reset a guarded port (a server with TTL 255 on the same link?)"
+    elif capture_drops and not result.conclusive:
         reason = f"the capture lost {capture_drops} packets"
     else:
         return result
@@ -271,13 +278,15 @@ class _Runner:
                     if self._progress is not None:
                         self._progress.case_started(self._target, self._session.address, case)
                     outcome = await case.run(probe)
+                    if not isinstance(outcome, Outcome):
+                        raise TypeError(f"case {case.id} returned {outcome!r}, not an Outcome")
         except SettledError as settled:
             outcome = settled.outcome
         except UnreachableError as problem:
             outcome = Outcome(Verdict.INCONCLUSIVE, str(problem))
         except CannotError:
             raise
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             trace = traceback.format_exc()
             outcome = Outcome(Verdict.ERROR, f"tfocheck itself failed: {problem!r}")
         finally:

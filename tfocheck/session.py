@@ -143,8 +143,8 @@ class Session:
         self._flows: list[Flow] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._ordinary: asyncio.Task[OrdinaryAnswer] | None = None
-        self._ports = {port} | ({extras.off_port} if extras.off_port else set())
-        for each in self._ports:
+        self.ports = {port} | ({extras.off_port} if extras.off_port else set())
+        for each in self.ports:
             link.watch(address, each)
 
     @property
@@ -245,7 +245,8 @@ class Session:
     async def _ask_ordinarily(self) -> OrdinaryAnswer:
         answer = OrdinaryAnswer()
         if self.payload.answers:
-            for _ in range(self.attempts):
+            # Losses must not make an application look mute, however few attempts the user wants.
+            for _ in range(max(self.attempts, 3)):
                 if await self.ask_once_more(answer):
                     break
         return answer
@@ -318,9 +319,9 @@ class Session:
         """End the connection in the background; ``finish`` waits for it."""
         self.run_later(flow.close(self.round_trip))
 
-    def run_later(self, work: Coroutine[Any, Any, None]) -> None:
+    def run_later(self, work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
         """Let something go on in the background until ``finish``."""
-        task = asyncio.create_task(work)
+        task = asyncio.ensure_future(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -341,7 +342,7 @@ class Session:
         """Give all ports back and stop capturing this address."""
         for flow in self._flows:
             flow.release()
-        for port in self._ports:
+        for port in self.ports:
             self.link.unwatch(self.address, port)
 
     @property

@@ -27,6 +27,9 @@ RECEIVE_WINDOW = 65535
 ROOM = 36
 """Bytes of options that an everyday SYN has at most: full headers are a test of their own."""
 
+STREAM_KEPT = 1 << 18
+"""Bytes of the server's data that are kept; what follows is only counted."""
+
 LEAST_REPEAT = 0.5
 """A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
 answers a doubled SYN: timers start at a second (RFC 6298 section 2.1)."""
@@ -102,9 +105,12 @@ class Flow(Listener):
         self._timestamps = False
         self._last_timestamp = 0
         self._clock_offset = secrets.randbelow(SEQUENCE_SPACE)
-        self._data_at: dict[int, bytes] = {}
+        self._syn_acks: list[Captured] = []
+        self._reset: Captured | None = None
+        self._later_data: dict[int, bytes] = {}
         self._server_fin: int | None = None
-        self._stream = b""
+        self._stream = bytearray()
+        self._stream_bytes = 0
         link.attend(self.key, self)
 
     # --- what has been seen -------------------------------------------------------------------
@@ -118,7 +124,7 @@ class Flow(Listener):
             self.kernel_resets += segment.is_reset and not segment.has_ack
         else:
             self.received.append(captured)
-            self._take_in(segment)
+            self._take_in(captured)
         self._changed.set()
 
     def icmp_received(self, error: IcmpError) -> None:
@@ -126,10 +132,16 @@ class Flow(Listener):
         self.icmp = error
         self._changed.set()
 
-    def _take_in(self, segment: Segment) -> None:
-        if segment.is_syn_ack and self.server_isn is None and self._acknowledges_syn(segment):
-            self.server_isn = segment.seq
-            self._timestamps = segment.option_list.timestamps is not None
+    def _take_in(self, captured: Captured) -> None:
+        segment = captured.segment
+        if segment.is_syn_ack and self._acknowledges_syn(segment):
+            self._syn_acks.append(captured)
+            if self.server_isn is None:
+                self.server_isn = segment.seq
+                self._timestamps = segment.option_list.timestamps is not None
+        may_be_believed = self.server_isn is not None or self._acknowledges_syn(segment)
+        if segment.is_reset and self._reset is None and may_be_believed:
+            self._reset = captured
         if self.server_isn is None or segment.is_reset:
             return
         # A repeated SYN-ACK or FIN as well: our ACK was lost.
@@ -142,36 +154,33 @@ class Flow(Listener):
             start += 1
         if start < 0:
             return
-        if segment.payload and len(segment.payload) > len(self._data_at.get(start, b"")):
-            self._data_at[start] = segment.payload
+        if segment.payload:
+            self._take_data(start, segment.payload)
         if segment.flags & Flags.FIN:
             self._server_fin = start + len(segment.payload)
-        self._stream = self._assemble()
+
+    def _take_data(self, start: int, data: bytes) -> None:
+        if len(data) > len(self._later_data.get(start, b"")):
+            self._later_data[start] = data
+        for place in sorted(self._later_data):
+            if place > self._stream_bytes:
+                break
+            new = self._later_data.pop(place)[self._stream_bytes - place :]
+            self._stream_bytes += len(new)
+            self._stream += new[: max(0, STREAM_KEPT - len(self._stream))]
 
     def _acknowledges_syn(self, segment: Segment) -> bool:
         return 1 <= relative(segment.ack, self.isn) <= 1 + len(self.syn_data)
 
-    def _assemble(self) -> bytes:
-        stream = b""
-        for start in sorted(self._data_at):
-            if start > len(stream):
-                break
-            stream += self._data_at[start][len(stream) - start :]
-        return stream
-
     @property
     def stream(self) -> bytes:
-        """The server's data so far, in order and without gaps."""
-        return self._stream
+        """The server's data so far, in order and without gaps; the first ``STREAM_KEPT`` bytes."""
+        return bytes(self._stream)
 
     @property
     def syn_acks(self) -> list[Captured]:
         """Every SYN-ACK that answers our SYN, repeated ones included."""
-        return [
-            captured
-            for captured in self.received
-            if captured.segment.is_syn_ack and self._acknowledges_syn(captured.segment)
-        ]
+        return self._syn_acks
 
     @property
     def syn_ack(self) -> Captured | None:
@@ -196,13 +205,7 @@ class Flow(Listener):
     @property
     def reset(self) -> Captured | None:
         """The server's RST, if one came that may be believed (RFC 9293 section 3.10.7.3)."""
-        for captured in self.received:
-            segment = captured.segment
-            if segment.is_reset and (
-                self._acknowledges_syn(segment) if self.server_isn is None else True
-            ):
-                return captured
-        return None
+        return self._reset
 
     @property
     def syn_time(self) -> float | None:
@@ -285,7 +288,7 @@ class Flow(Listener):
     @property
     def server_has_closed(self) -> bool:
         """True once the server's FIN has come and nothing before it is missing."""
-        return self._server_fin is not None and self._server_fin == len(self._stream)
+        return self._server_fin is not None and self._server_fin == self._stream_bytes
 
     async def wait(self, seen: Callable[[], bool], seconds: float) -> bool:
         """Wait until the condition holds; False when the time is up before it does."""
@@ -393,7 +396,7 @@ class Flow(Listener):
     def _receive_next(self) -> int:
         if self.server_isn is None:
             return 0
-        count = len(self._stream) + self.server_has_closed
+        count = self._stream_bytes + self.server_has_closed
         return (self.server_isn + 1 + count) % SEQUENCE_SPACE
 
     @property

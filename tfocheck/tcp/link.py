@@ -110,7 +110,7 @@ class Listener:
 class Link:
     """Raw sockets and a capture, shared by all flows of a run.
 
-    ``sent``, ``received`` and ``resets_sent`` count packets per server address.
+    ``sent``, ``received`` and ``resets_sent`` count packets per server (address, port).
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class Link:
         self._recent: deque[tuple[float, str, bool, bytes]] = deque()
         self._sent_packets: dict[bytes, Segment] = {}
         self._drops = 0
-        self.sent: Counter[str] = Counter()
-        self.received: Counter[str] = Counter()
-        self.resets_sent: Counter[str] = Counter()
+        self.sent: Counter[tuple[str, int]] = Counter()
+        self.received: Counter[tuple[str, int]] = Counter()
+        self.resets_sent: Counter[tuple[str, int]] = Counter()
 
     @classmethod
     def open(cls) -> Link:
@@ -222,8 +222,8 @@ class Link:
                     await asyncio.sleep(0.01)
                     continue
                 raise _send_error(problem, segment) from problem
-            self.sent[segment.destination] += 1
-            self.resets_sent[segment.destination] += segment.is_reset
+            self.sent[segment.destination, segment.destination_port] += 1
+            self.resets_sent[segment.destination, segment.destination_port] += segment.is_reset
             return
         raise CannotError(f"the send queue towards {segment.destination} stays full")
 
@@ -283,7 +283,7 @@ class Link:
         if listener is None:
             return
         if not sent:
-            self.received[segment.source] += 1
+            self.received[segment.source, segment.source_port] += 1
         listener.segment_captured(captured)
 
     def _is_known(self, time: float, interface: str, sent: bool, packet: bytes) -> bool:
