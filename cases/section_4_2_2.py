@@ -10,7 +10,6 @@ from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
 
-
 FLOWS_TO_WATCH = 2
 
 

@@ -263,6 +263,8 @@ class Probe:
                 yield flow
                 if flow.acknowledged is not None and flow.reset is None:
                     await flow.complete(session.round_trip)
+                if flow.acknowledged is not None:
+                    lane.end_pending(flow)
             finally:
                 closing = asyncio.create_task(self._close(flow))
                 session.run_later(closing)
