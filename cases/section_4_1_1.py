@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 
 from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import OptionArea, Probe, Syn
+from tfocheck.probe import OptionArea, Probe, Syn, UnusableError
 from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
@@ -263,6 +263,8 @@ async def without_syn(probe: Probe) -> Outcome:
             if wrong:
                 return probe.breach(f"with the option on ACK and data: {wrong}")
             await flow.complete(probe.session.round_trip)
+            if flow.reset is not None:
+                raise UnusableError("the application resets by itself")
             if not flow.fin_acknowledged:
                 return probe.breach("with the option on FIN the connection does not close")
             later = [each.segment for each in flow.received if not each.segment.is_syn_ack]

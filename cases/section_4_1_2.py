@@ -66,7 +66,7 @@ async def random_cookie(probe: Probe) -> Outcome:
             ("random cookie", functools.partial(forged, experimental=False)),
             ("random cookie in kind 254", functools.partial(forged, experimental=True)),
         ],
-        each=probe.attempts,
+        summary="random cookies, in kind 34 and in kind 254",
     )
 
 

@@ -85,7 +85,7 @@ async def not_volunteered(probe: Probe) -> Outcome:
                     )
                 return probe.passed("no Fast Open option for a plain SYN, nor for one with data")
 
-        outcome = await probe.agree(attempt)
+        outcome = await probe.agree(attempt, need=2)
         if outcome.verdict is not Verdict.PASS:
             break
     return outcome

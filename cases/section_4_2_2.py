@@ -65,6 +65,10 @@ async def fallback(probe: Probe) -> Outcome:
     payload = probe.payload
     size = len(probe.cookie)
 
+    # Only an application that notices a damaged request tells whether it got the data once.
+    once = await probe.application_is_mute() or not await probe.session.shows_its_input()
+    served = "served" if once else "served once"
+
     async def attempt() -> Outcome:
         forged = FastOpen(secrets.token_bytes(size))
         # The head of a request: were it delivered besides the whole, the answer would be another.
@@ -75,7 +79,7 @@ async def fallback(probe: Probe) -> Outcome:
             wrong = await probe.serves(flow, payload.data)
             if wrong:
                 return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
-            return probe.passed("ack 1, then handshake and the data again: served as usual")
+            return probe.passed(f"ack 1, then handshake and the data again: {served}")
 
     return await probe.agree(attempt)
 
@@ -278,6 +282,8 @@ async def stream_integrity(probe: Probe) -> Outcome:
     """
     if await probe.application_is_mute():
         return probe.skipped("the application answers nothing that would show its input")
+    if not await probe.session.shows_its_input():
+        return probe.skipped("the application answers a damaged request just like a whole one")
     payload = probe.payload
     head, rest = payload.data[: payload.split], payload.data[payload.split :]
 
@@ -314,7 +320,7 @@ async def stream_integrity(probe: Probe) -> Outcome:
     why="Networks double packets, and clients repeat them. With a second connection for the "
     "second copy, orders are placed twice.",
     needs=("open.data-acked",),
-    faults=("second-connection",),
+    faults=("second-connection", "delivers-copy"),
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
     """
@@ -334,6 +340,9 @@ async def duplicate_syn(probe: Probe) -> Outcome:
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
             _must_be_open(flow, len(data))
             await probe.early_answer(flow)
+            if flow.has_ended:
+                # Then the copy rightly opens another connection.
+                return probe.skipped("the application closes before a second copy can come")
             known = len(flow.received)
             await flow.repeat_syn()
 
@@ -354,7 +363,13 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                         conclusive=True,
                     )
             again = "acknowledged again" if came_back() else "not answered"
-            wrong = None if await probe.application_is_mute() else await probe.serves(flow)
+            mute = await probe.application_is_mute()
+            wrong = None if mute else await probe.serves(flow)
+            if not wrong and not mute and await probe.answers(flow) > 1:
+                return probe.breach(
+                    "a SYN that came twice was answered twice: its data was delivered twice",
+                    conclusive=True,
+                )
             if not wrong:
                 return probe.passed(
                     f"{again}, one connection that works", conclusive=bool(came_back())
@@ -550,6 +565,9 @@ async def syn_without_option(probe: Probe) -> Outcome:
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
             _must_be_open(flow, len(data))
             await probe.early_answer(flow)
+            if flow.has_ended:
+                # Then a reset is the right answer.
+                return probe.skipped("the application closes before the SYN can come again")
             known = len(flow.received)
             await flow.repeat_syn(probe.session.syn_options(flow=flow), b"")
             came_back = await flow.wait(
@@ -851,6 +869,8 @@ async def fin_after_data(probe: Probe) -> Outcome:
             if not flow.fin_acknowledged and flow.reset is None:
                 return probe.breach("the FIN after data on the SYN is not acknowledged")
             answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
+            if flow.reset is not None and mute:
+                return probe.skipped("the application resets by itself")
             if flow.reset is not None and not answered:
                 return probe.breach("the FIN after data on the SYN was answered with a reset")
             if not answered and not mute:

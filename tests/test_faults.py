@@ -37,7 +37,7 @@ FOLLOWS = {
     "cookie-is-address": {"forged.constant"},
     "many-keys": {"cookie.repeatable", "cookie.port-independent"},
     "loses-syn-data": {"open.sizes", "open.syn-without-option", "open.fin-after-data"},
-    "doubles-syn-data": {"open.sizes"},
+    "doubles-syn-data": {"open.sizes", "open.duplicate-syn"},
     "ignores-fin": {"option.without-syn"},
 }
 

@@ -179,3 +179,13 @@ def test_signatures_never_raise_and_more_bytes_change_nothing(
     early = sent.signature(answer)
     if early is not None and name != "file":
         assert sent.signature(answer + more) == early
+
+
+def test_answers_are_counted_by_their_length() -> None:
+    http = payload.choose("http").for_target(Target("example.com", 80))
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nHTTP/1.1 200 O"
+    assert http.answers_in(one) == 1
+    assert http.answers_in(one + one) == 2
+    assert http.answers_in(one + b"HTTP/1.1 4") == 2
+    assert http.answers_in(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n") == 1
+    assert http.answers_in(b"") == 0

@@ -36,6 +36,9 @@ TLS_PORTS |= {5061, 5223, 5986, 6443, 6697, 8883}
 DNS_PORTS = frozenset({53})
 
 
+_CONTENT_LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
+
+
 class Kind(enum.StrEnum):
     """Which application is spoken to."""
 
@@ -68,6 +71,23 @@ class Payload:
             return None
         filled = padding.replace(b": ", b": " + b"a" * (missing - len(padding)))
         return self.data.removesuffix(b"\r\n") + filled + b"\r\n"
+
+    def answers_in(self, stream: bytes) -> int:
+        """How many answers begin in the server's data, as far as their ends can be told.
+
+        That takes HTTP with a Content-Length; of anything else the first one only is counted.
+        """
+        if self.name != Kind.HTTP:
+            return int(bool(stream))
+        count = place = 0
+        while stream.startswith(b"HTTP/1.", place):
+            count += 1
+            head = stream.find(b"\r\n\r\n", place)
+            length = _CONTENT_LENGTH.search(stream, place, head + 2) if head >= 0 else None
+            if length is None:
+                break
+            place = head + 4 + int(length[1])
+        return count
 
     def signature(self, answer: bytes) -> bytes | None:
         """The part of an answer that must be the same every time; None while there is too little.

@@ -24,8 +24,8 @@ from typing import Any
 
 from tfocheck.case import Case, FlowRecord, Outcome, Verdict
 from tfocheck.payload import Payload
-from tfocheck.session import ACCEPTANCE_KEEPS, Session, SilentOpen
-from tfocheck.tcp.flow import RECEIVE_WINDOW, Flow
+from tfocheck.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
+from tfocheck.tcp.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
 from tfocheck.tcp.options import FastOpen
 
 _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
@@ -313,16 +313,33 @@ class Probe:
             raise UnusableError(f"{wrong}; but plain connections are not served either")
         return wrong
 
+    async def answers(self, flow: Flow) -> int:
+        """Take in all that the server still sends, and count the answers that it begins."""
+        quiet = await self.session.quiet()
+        known = -1
+        while known < flow.stream_bytes < STREAM_KEPT:
+            known = flow.stream_bytes
+            await flow.acknowledge()
+            await flow.wait(lambda known=known: flow.stream_bytes > known, quiet)  # type: ignore[misc]
+        return self.payload.answers_in(flow.stream)
+
     async def _plain_is_served(self) -> bool:
         """A control for a connection that does not work: does a plain one?"""
         session = self.session
         if not await self.application_is_mute():
             return await session.ask_once_more(await session.ordinary_answer())
-        flow = await session.plain_syn("control: plain connection")
-        try:
-            return flow.syn_ack is not None and not await self._takes(flow, b"\r\n")
-        finally:
-            session.close_later(flow)
+        # An application that closes by itself does so sooner or later: once is not enough.
+        for _ in range(3):
+            flow = await session.plain_syn("control: plain connection")
+            try:
+                if flow.syn_ack is None or await self._takes(flow, b"\r\n"):
+                    return False
+                await flow.wait(lambda flow=flow: flow.has_ended, QUIET_FLOOR)  # type: ignore[misc]
+                if flow.has_ended:
+                    return False
+            finally:
+                session.close_later(flow)
+        return True
 
     async def _what_is_wrong(self, flow: Flow, data: bytes | None) -> str | None:
         session = self.session

@@ -25,7 +25,7 @@ from tfocheck.tcp.roundtrip import RoundTrips
 IPV4_MSS = 1460
 IPV6_MSS = 1440
 
-QUIET_FLOOR = 0.05
+QUIET_FLOOR = 0.04
 ACCEPTANCE_KEEPS = 60.0
 """Seconds for which an accepted valid cookie is the positive control of a rejection."""
 
@@ -251,6 +251,25 @@ class Session:
                     break
         return answer
 
+    async def shows_its_input(self) -> bool:
+        """True if the application answers a damaged request otherwise than a whole one.
+
+        Else nothing can be told from its answer: not that data was lost, nor that it came twice.
+        """
+        ordinary = await self.ordinary_answer()
+        data, split = self.payload.data, self.payload.split
+        seconds = min(self.timeout, 0.5 + 10 * ordinary.delay + 4 * self.round_trip)
+        for damaged in (data[split:], data[:split] + data):
+            flow = await self.plain_syn("control: a damaged request")
+            try:
+                if flow.syn_ack is None:
+                    return False
+                if await self.converse(flow, damaged, seconds) in ordinary.signatures:
+                    return False
+            finally:
+                self.close_later(flow)
+        return True
+
     async def ask_once_more(self, answer: OrdinaryAnswer) -> bool:
         """Ask on another plain connection and add what comes; False when nothing came."""
         flow = await self.plain_syn("control: plain connection")
@@ -323,7 +342,13 @@ class Session:
         """Let something go on in the background until ``finish``."""
         task = asyncio.ensure_future(work)
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        # A connection that could not be closed in order is no reason to lose what was found.
+        if not task.cancelled():
+            task.exception()
 
     async def finish(self) -> None:
         """Wait until every connection is closed; ports stay guarded until then."""

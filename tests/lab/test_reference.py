@@ -133,6 +133,14 @@ def cookies_of_three_ports(target: ReferenceServer) -> object:
     return len({cookie_of(target) for _ in range(3)})
 
 
+def answers_to_a_copy(target: ReferenceServer) -> object:
+    cookie = FastOpen(cookie_of(target))
+    client = Client(target)
+    for _ in range(2):
+        client.syn(cookie, data=GET)
+    return client.answer.count(b"HTTP/1.1 200")
+
+
 def ack_of(client: Client, segment: Segment) -> int:
     return (segment.ack - client.isn) % SEQUENCE_SPACE
 
@@ -751,6 +759,7 @@ TABLE: dict[str, tuple[Exchange, object, object]] = {
     "loses-syn-data": (split_request, [b"200"], [b"400"]),
     "doubles-syn-data": (split_request, [b"200"], [b"400"]),
     "second-connection": (second_syn, (True, True), (False, True)),
+    "delivers-copy": (answers_to_a_copy, 1, 2),
     "resets-bare-syn": (bare_syn, SYN_ACK, Flags.RST | Flags.ACK),
     "repeats-data": (repeated_syn_ack(asking=False), (False, False), (True, True)),
     "floods": (early_sizes(), (4380, 1460), (64_240, 1460)),

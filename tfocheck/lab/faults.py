@@ -58,6 +58,7 @@ FAULTS: dict[str, str] = {
     "loses-syn-data": "acknowledges the SYN data but never delivers it",
     "doubles-syn-data": "delivers the SYN data twice",
     "second-connection": "takes a duplicate SYN for a new connection, with a new ISN",
+    "delivers-copy": "gives the application the data of a duplicate SYN as well",
     "resets-bare-syn": "resets an accepted Fast Open when its SYN comes again bare",
     "repeats-data": "puts Fast Open option and answer into the retransmitted SYN-ACK",
     "floods": "ignores the initial congestion window",

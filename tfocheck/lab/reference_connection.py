@@ -204,6 +204,9 @@ class Connection:
         is_bare = not segment.payload and segment.fast_open is None
         if "resets-bare-syn" in self._faults and is_bare and self._opening.fast_opened:
             return self._abort(now)
+        if "delivers-copy" in self._faults and self._opening.fast_opened:
+            self._application.receive(segment.payload)
+            return [self._syn_ack(now, None), *self._transmit(now)]
         return [self._syn_ack(now, None)]
 
     def _segment_size(self) -> int:

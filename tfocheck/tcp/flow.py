@@ -110,7 +110,7 @@ class Flow(Listener):
         self._later_data: dict[int, bytes] = {}
         self._server_fin: int | None = None
         self._stream = bytearray()
-        self._stream_bytes = 0
+        self.stream_bytes = 0
         link.attend(self.key, self)
 
     # --- what has been seen -------------------------------------------------------------------
@@ -163,10 +163,10 @@ class Flow(Listener):
         if len(data) > len(self._later_data.get(start, b"")):
             self._later_data[start] = data
         for place in sorted(self._later_data):
-            if place > self._stream_bytes:
+            if place > self.stream_bytes:
                 break
-            new = self._later_data.pop(place)[self._stream_bytes - place :]
-            self._stream_bytes += len(new)
+            new = self._later_data.pop(place)[self.stream_bytes - place :]
+            self.stream_bytes += len(new)
             self._stream += new[: max(0, STREAM_KEPT - len(self._stream))]
 
     def _acknowledges_syn(self, segment: Segment) -> bool:
@@ -288,7 +288,12 @@ class Flow(Listener):
     @property
     def server_has_closed(self) -> bool:
         """True once the server's FIN has come and nothing before it is missing."""
-        return self._server_fin is not None and self._server_fin == self._stream_bytes
+        return self._server_fin is not None and self._server_fin == self.stream_bytes
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the server has closed or reset the connection."""
+        return self.server_has_closed or self.reset is not None
 
     async def wait(self, seen: Callable[[], bool], seconds: float) -> bool:
         """Wait until the condition holds; False when the time is up before it does."""
@@ -396,7 +401,7 @@ class Flow(Listener):
     def _receive_next(self) -> int:
         if self.server_isn is None:
             return 0
-        count = self._stream_bytes + self.server_has_closed
+        count = self.stream_bytes + self.server_has_closed
         return (self.server_isn + 1 + count) % SEQUENCE_SPACE
 
     @property
