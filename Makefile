@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 4
+JOBS ?= 6
 
 .PHONY: demo test lint bench clean
 

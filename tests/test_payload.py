@@ -42,7 +42,7 @@ def test_http_has_a_host_header_and_keeps_the_connection() -> None:
 
 def test_http_is_cut_inside_the_method() -> None:
     request = default_for(80)
-    assert request.data[: request.split] == b"GE"
+    assert request.data[: request.split] == b"GET / HT"
 
 
 def server_accepts(hello: bytes, names: list[str | None], alpn: list[str]) -> None:

@@ -5,7 +5,7 @@ Rules that hold here:
 * A payload fits into one SYN (``MAX_BYTES``) and is a whole request, so that the answer can start
   before the handshake ends.
 * ``split`` cuts the request where an application can't help noticing that the first part was lost
-  or came twice: inside the HTTP method, the TLS record header, the DNS header.
+  or came twice: inside the HTTP version, the TLS record header, the DNS header.
 * ``signature`` keeps of an answer what is the same each time, and never raises.
 
 Sources: RFC 9112 sections 3 and 4, RFC 8446 sections 4 and 5.1, RFC 1035 section 4 (4.2.2 for TCP).
@@ -119,7 +119,7 @@ class PayloadChoice:
         kind = self.kind or _kind_by_port(target.port)
         match kind:
             case Kind.HTTP:
-                payload = Payload(kind, _http_request(target), split=2)
+                payload = Payload(kind, _http_request(target), split=len("GET / HT"))
             case Kind.TLS:
                 payload = Payload(kind, _client_hello(target), split=3)
             case Kind.DNS:

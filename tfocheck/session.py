@@ -365,6 +365,8 @@ class Session:
 
     def release(self) -> None:
         """Give all ports back and stop capturing this address."""
+        for task in self._closing:
+            task.cancel()
         for flow in self._flows:
             flow.release()
         for port in self.ports:
