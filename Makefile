@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 6
+JOBS ?= 8
 
 .PHONY: demo test lint bench clean
 

@@ -41,8 +41,11 @@ FOLLOWS = {
     "ignores-fin": {"option.without-syn"},
 }
 
-SLOW = ("cookie.synack-retransmit", "open.synack-retransmit", "open.initial-window")
-"""They wait a second for a timer, and only the faults of their own concern them."""
+SLOW = (
+    *("cookie.synack-retransmit", "open.synack-retransmit", "open.initial-window"),
+    *("farm.one-key", "benefit.latency"),
+)
+"""They wait a second for a timer, or repeat what others do once: for their own faults only."""
 
 
 ENDLESS = ("ignores-fin", "loses-syn-data", "dies-on-length")
