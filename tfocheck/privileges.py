@@ -2,7 +2,7 @@
 
 Everything that the network sends is parsed after this, and report files belong to the user who
 typed ``sudo``, not to root. Nothing can be imported after that, as Python itself may be where only
-root may read (``/root/.pyenv``): so this module imports at its top.
+root may read (an interpreter in its home): so this module imports at its top.
 
 Sources: setuid(2), capabilities(7), user_namespaces(7).
 """

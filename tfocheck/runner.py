@@ -34,9 +34,6 @@ from tfocheck.tcp.link import Link, route_source
 
 TARGETS_AT_ONCE = 4
 
-FOUNDATION = "control.syn"
-"""The case without which nothing is worth running."""
-
 _HOLDS = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 INITIAL_WAIT = 1.0
 SHORTEST_WAIT = 0.25
 
-SYN_ACK_TIMER = 1.0
-"""RFC 6298 section 2.1: a server repeats its SYN-ACK a second after the first one, or later."""
-
 REPEAT_MARGIN = 0.8
-"""A SYN-ACK this much later than the fastest one may be a repeated one, which has no option."""
+"""A SYN-ACK this much later than the fastest one may be a repeated one, which has no option: a
+server repeats it a second after the first one, or later (RFC 6298 section 2.1)."""
 
 
 class RoundTrips:
