@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 8
+JOBS ?= 5
 
 .PHONY: demo test lint bench clean
 
