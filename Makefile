@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 5
+JOBS ?= 4
 
 .PHONY: demo test lint bench clean
 
