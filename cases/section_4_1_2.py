@@ -485,7 +485,7 @@ async def unpredictable(probe: Probe) -> Outcome:
     session = probe.session
     by_source: dict[str, list[bytes]] = {}
     for source in session.own_sources:
-        count = 8 if source == session.source else 2
+        count = 4 if source == session.source else 2
         by_source[source] = await _cookies(probe, source, count=count)
         for cookie in by_source[source]:
             weakness = _weakness(cookie, ipaddress.ip_address(source).packed)

@@ -1,4 +1,4 @@
-"""What all tests share: no deadlines, as CI machines stall at times, and an interrupt that works."""
+"""What all tests share: no deadlines, as CI machines stall, and an interrupt that works."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ def test_a_conforming_server_passes_everything(scenario: str) -> None:
     assert graded.address["grade"] == "A+"
     left_out = (Option.INTRUSIVE, Option.SOAK)
     assert set(graded.verdicts) == {c.id for c in load_cases() if c.option not in left_out}
-    # The user-space server sends its long answers in smaller portions, which takes more ACKs.
-    assert graded.address["traffic"]["sent"] <= (600 if scenario != "reference" else 700)
+    # 600 on an idle machine, which make bench shows; a stalled one takes some ACKs more, and so do
+    # the smaller portions in which the user-space server sends its answers.
+    assert graded.address["traffic"]["sent"] <= (650 if scenario != "reference" else 750)
 
 
 @pytest.mark.parametrize("scenario", ["linux", "nginx"])

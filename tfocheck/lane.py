@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
 
-MOST_HALF_OPEN = 48
+MOST_HALF_OPEN = 64
 
 
 class Lane:

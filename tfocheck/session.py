@@ -25,7 +25,7 @@ from tfocheck.tcp.roundtrip import RoundTrips
 IPV4_MSS = 1460
 IPV6_MSS = 1440
 
-QUIET_FLOOR = 0.04
+QUIET_FLOOR = 0.03
 ACCEPTANCE_KEEPS = 60.0
 """Seconds for which an accepted valid cookie is the positive control of a rejection."""
 
