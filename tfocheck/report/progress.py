@@ -20,7 +20,7 @@ _ERASE = "\r\x1b[K"
 
 
 class ProgressLine:
-    """What ``check.run`` tells its progress; ``show`` writes it while the run lasts."""
+    """What ``runner.run`` tells its progress; ``show`` writes it while the run lasts."""
 
     def __init__(self, stream: TextIO, cases_per_address: int, targets: int) -> None:
         self._stream = stream
