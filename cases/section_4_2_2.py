@@ -349,7 +349,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             def came_back() -> list[Captured]:
                 # A SYN-ACK again, or a plain ACK for a segment below the window
                 # (RFC 9293 section 3.10.7.4).
-                return flow.received[known:]
+                return flow.control_segments(known)
 
             wait = probe.session.round_trips.syn_wait(probe.session.timeout)
             await flow.wait(lambda: bool(came_back()), wait)
@@ -571,7 +571,7 @@ async def syn_without_option(probe: Probe) -> Outcome:
             known = len(flow.received)
             await flow.repeat_syn(probe.session.syn_options(flow=flow), b"")
             came_back = await flow.wait(
-                lambda: len(flow.received) > known,
+                lambda: bool(flow.control_segments(known)),
                 probe.session.round_trips.syn_wait(probe.session.timeout),
             )
             if flow.reset is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -264,3 +266,24 @@ def test_the_syn_can_be_repeated_as_it_was() -> None:
     first, again, bare = drive(refusing_server, script).sent
     assert (again.seq, again.options, again.payload) == (first.seq, first.options, first.payload)
     assert (bare.seq, bare.options, bare.payload) == (first.seq, b"", b"")
+
+
+def test_data_under_way_is_no_answer_to_a_repeated_syn() -> None:
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(tcp_options.encode([FastOpen(b"12345678").to_option()]), b"hello")
+        first = flow.syn_ack
+        assert first is not None
+        known = len(flow.received)
+
+        def show(**changed: Any) -> None:
+            late = dataclasses.replace(first.segment, seq=SERVER_ISN + 1, options=b"", **changed)
+            flow.segment_captured(Captured(late, first.time + 0.01, sent=False))
+
+        show(flags=Flags.ACK, payload=b"late")
+        assert flow.control_segments(known) == []
+        show(flags=Flags.ACK)
+        show(flags=Flags.RST | Flags.ACK)
+        shown = [str(captured.segment.flags) for captured in flow.control_segments(known)]
+        assert shown == ["ACK", "RST,ACK"]
+
+    drive(polite_server, script)

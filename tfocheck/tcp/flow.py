@@ -342,6 +342,18 @@ class Flow(Listener):
         self._send_next = (start + len(data)) % SEQUENCE_SPACE
         await self._send(start, Flags.ACK | Flags.PSH, payload=data)
 
+    def control_segments(self, since: int) -> list[Captured]:
+        """What the server sent, from that place in ``received`` on, beside its stream.
+
+        An answer to a repeated SYN is among it (SYN-ACK, RST, plain ACK), data under way is not.
+        """
+        return [
+            captured
+            for captured in self.received[since:]
+            if captured.segment.flags & (Flags.SYN | Flags.RST)
+            or not captured.segment.sequence_length
+        ]
+
     async def resend_from(self, start: int, data: bytes) -> None:
         """Send data again, at a sequence number relative to our ISN."""
         await self._send((self.isn + start) % SEQUENCE_SPACE, Flags.ACK | Flags.PSH, payload=data)
