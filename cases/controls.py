@@ -141,7 +141,7 @@ async def unknown_option(probe: Probe) -> Outcome:
     "handshake ends does work, and sends data, for whoever is named there: cookies were invented "
     "against just that.",
     needs=("control.syn",),
-    faults=("accept-without-option",),
+    faults=("accept-without-option", "loses-plain-data"),
 )
 async def data_on_plain_syn(probe: Probe) -> Outcome:
     """

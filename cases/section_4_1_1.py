@@ -40,7 +40,7 @@ async def _ignores_sizes(probe: Probe, *sizes: int) -> Outcome:
     "stack (Linux issues 8 bytes), or look for a box on the way that rewrites options.",
     why="The cookie is all that a client keeps of a server. With an illegal one it asks again on "
     "each connection and never gets what it asks for, and neither side is told.",
-    faults=("odd-cookie", "short-cookie", "long-cookie"),
+    faults=("odd-cookie", "short-cookie", "long-cookie", "answers-old-kind"),
 )
 async def cookie_format(probe: Probe) -> Outcome:
     """

@@ -42,7 +42,7 @@ _JUDGED = (
         "an attacker has the server work for, and answer, addresses that never asked. " + _JUDGED
     ),
     needs=("open.data-acked", "control.syn-data"),
-    faults=("accepts-any-cookie",),
+    faults=("accepts-any-cookie", "answers-rejected-data"),
 )
 async def random_cookie(probe: Probe) -> Outcome:
     """

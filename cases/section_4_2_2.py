@@ -228,7 +228,7 @@ async def early_answer(probe: Probe) -> Outcome:
     "first, or its application has not written. It should connect no worse than without the "
     "cookie.",
     needs=("open.data-acked",),
-    faults=("needs-data",),
+    faults=("needs-data", "stalls-without-data"),
 )
 async def no_data(probe: Probe) -> Outcome:
     """
@@ -320,7 +320,7 @@ async def stream_integrity(probe: Probe) -> Outcome:
     why="Networks double packets, and clients repeat them. With a second connection for the "
     "second copy, orders are placed twice.",
     needs=("open.data-acked",),
-    faults=("second-connection", "delivers-copy"),
+    faults=("second-connection", "delivers-copy", "resets-copy"),
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
     """

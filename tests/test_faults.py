@@ -32,6 +32,11 @@ FOLLOWS = {
         *("forged.random", "forged.constant", "forged.truncated", "forged.bit-flip"),
         *("forged.lengths", "forged.extended", "option.duplicate", "cookie.source-bound"),
     },
+    "answers-rejected-data": {
+        *("forged.constant", "forged.truncated", "forged.bit-flip", "forged.extended"),
+        *("forged.lengths", "forged.fallback", "option.duplicate", "cookie.source-bound"),
+        *("option.odd-length", "option.too-short", "option.too-long"),
+    },
     "binds-port": {"open.data-acked"},
     "constant-cookie": {"cookie.source-bound"},
     "cookie-is-address": {"forged.constant"},

@@ -9,7 +9,7 @@ import pytest
 
 from tfocheck import probe as judging
 from tfocheck.case import Case, CaseResult, FlowRecord, Level, Outcome, Severity, Verdict
-from tfocheck.probe import Probe, UnansweredError, UnusableError
+from tfocheck.probe import Probe, SettledError, Syn, UnansweredError, UnusableError
 from tfocheck.runner import distrust
 
 PASS = Outcome(Verdict.PASS, "ack 1")
@@ -200,3 +200,36 @@ def test_nothing_rests_on_absence_when_the_capture_lost_packets(
     result = CaseResult(a_case(), verdict, "seen", 0.1, (flow,), conclusive=conclusive)
     expected = verdict if trusted else Verdict.INCONCLUSIVE
     assert distrust(result, drops, kernel_resets).verdict is expected
+
+
+class SettledProbe(Probe):
+    """A probe whose valid cookie has this fate, and which counts the attempts."""
+
+    def __init__(self, fate: Outcome) -> None:
+        super().__init__(FakeSession(3, True), a_case())  # type: ignore[arg-type]
+        self.session.accepted_at = None
+        self.fate = fate
+        self.tried = 0
+
+    async def accepts_valid_cookie(self, label: str) -> Outcome:
+        self.tried += 1
+        return self.fate
+
+
+def test_a_rejection_proves_nothing_while_the_valid_cookie_is_not_accepted() -> None:
+    probe = SettledProbe(FALLBACK)
+    with pytest.raises(SettledError, match="proves nothing") as settled:
+        asyncio.run(probe.rejects([("forged", Syn)]))
+    assert settled.value.outcome.verdict is Verdict.INCONCLUSIVE
+    assert probe.tried == 3
+
+
+def test_every_one_of_several_forgeries_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    fates = {"first": PASS, "second": BREACH, "third": PASS}
+
+    async def rejects_one(self: Probe, name: str, *_: object, **__: object) -> Outcome:
+        return fates[name]
+
+    monkeypatch.setattr(Probe, "_rejects_one", rejects_one)
+    outcome = asyncio.run(SettledProbe(HONOURED).rejects([(name, Syn) for name in fates]))
+    assert outcome == BREACH

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 
 import pytest
 from graded import command, grade
 
 from tfocheck.case import Option, load_cases
+from tfocheck.tcp.link import Link
 
 CONFORMING = ["linux", "linux-2", "nginx", "haproxy", "reference"]
 NOT_OFFERED = ["linux-0", "linux-1", "nginx-off"]
@@ -159,3 +161,15 @@ def test_what_cannot_be_reached_is_unreachable_not_unoffered(
     assert "not offered" not in printed.lower()
     if kind is not None:
         assert kind in printed
+
+
+def test_nothing_rests_on_an_absence_when_the_capture_loses_packets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = itertools.count()
+    monkeypatch.setattr(Link, "drops", lambda link: next(losses))
+    graded = grade("linux", "--case", "cookie.not-volunteered", "--case", "open.data-acked")
+    assert graded.verdicts["control.syn"] == "pass"  # presence is conclusive
+    assert graded.verdicts["cookie.not-volunteered"] == "inconclusive"
+    assert "the capture lost" in graded.seen("cookie.not-volunteered")
+    assert graded.exit_code == 4

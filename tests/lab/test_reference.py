@@ -716,8 +716,29 @@ def crowded(target: ReferenceServer) -> object:
     return fresh_open(target, area=(usual + cookie).ljust(40, b"\x01"))
 
 
+def plain_syn_with_data(target: ReferenceServer) -> object:
+    client = Client(target)
+    client.syn(data=GET)
+    client.segment(1, GET)
+    return client.answers
+
+
+def request_after_an_open_without_data(target: ReferenceServer) -> object:
+    client = Client(target)
+    client.syn(FastOpen(cookie_of(target)))
+    client.segment(1, GET)
+    return client.answers
+
+
+def answer_to_the_same_syn(target: ReferenceServer) -> object:
+    client, cookie = Client(target), FastOpen(cookie_of(target))
+    client.syn(cookie, data=GET)
+    return client.syn(cookie, data=GET)[0].flags
+
+
 TABLE: dict[str, tuple[Exchange, object, object]] = {
     "accept-without-option": (early_answer(), [], [b"200"]),
+    "loses-plain-data": (plain_syn_with_data, [b"200"], []),
     "drops-unknown-option": (reply_to(options=(MSS, Option(200, b"x"))), SYN_ACK, None),
     "resets-syn": (reply_to(), SYN_ACK, Flags.RST | Flags.ACK),
     "odd-cookie": (cookie_in_reply(REQUEST), 8, 7),
@@ -734,6 +755,7 @@ TABLE: dict[str, tuple[Exchange, object, object]] = {
     "dies-on-bad-length": (alive_after(area=b"\x22\x00\x00\x00"), True, False),
     "drops-crowded-syn": (crowded, 1 + N, None),
     "mixes-kinds": (kinds_in_reply, [False, True], [False, False]),
+    "answers-old-kind": (kinds_in_reply, [False, True], [True, True]),
     "never-issues": (cookie_in_reply(REQUEST), 8, None),
     "volunteers-cookie": (cookie_in_reply(), None, 8),
     "accepts-data-with-request": (early_answer(REQUEST), [], [b"200"]),
@@ -750,15 +772,18 @@ TABLE: dict[str, tuple[Exchange, object, object]] = {
     "ignores-tail": (opened(lambda cookie: cookie + bytes(8)), 0, N),
     "dies-on-length": (alive_after(FastOpen(b"1" * 16)), True, False),
     "delivers-rejected-data": (through_fallback, ([b"200"], False), ([b"200"] * 2, False)),
+    "answers-rejected-data": (early_answer(FastOpen(b"forgery!")), [], [b"200"]),
     "breaks-after-reject": (through_fallback, ([b"200"], False), ([], True)),
     "never-accepts": (opened(), N, 0),
     "partial-ack": (opened(), N, N // 2),
     "holds-data": (early_and_late, ([b"200"], [b"200"]), ([], [b"200"])),
     "needs-data": (opened(data=b""), 0, None),
+    "stalls-without-data": (request_after_an_open_without_data, [b"200"], []),
     "truncates-silently": (open_with(LONG_GET), [b"200"], []),
     "loses-syn-data": (split_request, [b"200"], [b"400"]),
     "doubles-syn-data": (split_request, [b"200"], [b"400"]),
     "second-connection": (second_syn, (True, True), (False, True)),
+    "resets-copy": (answer_to_the_same_syn, SYN_ACK, Flags.RST | Flags.ACK),
     "delivers-copy": (answers_to_a_copy, 1, 2),
     "resets-bare-syn": (bare_syn, SYN_ACK, Flags.RST | Flags.ACK),
     "repeats-data": (repeated_syn_ack(asking=False), (False, False), (True, True)),

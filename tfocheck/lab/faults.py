@@ -14,6 +14,7 @@ from tfocheck.errors import UsageError
 FAULTS: dict[str, str] = {
     # Controls
     "accept-without-option": "accepts the data of a SYN without the option, answers it early",
+    "loses-plain-data": "serves no connection whose SYN brought data without the option",
     "drops-unknown-option": "ignores SYNs that carry an option kind it does not know",
     "resets-syn": "answers every SYN with RST",
     # Option format, section 4.1.1
@@ -30,6 +31,7 @@ FAULTS: dict[str, str] = {
     "reads-past-eol": "reads on after End-of-Option-List",
     "dies-on-bad-length": "falls silent for good after a SYN with a malformed option list",
     "drops-crowded-syn": "ignores SYNs whose 40 bytes of options are full",
+    "answers-old-kind": "answers the option of kind 34 with the experimental form",
     "mixes-kinds": "answers the experimental form of the option with kind 34",
     # Cookie request, sections 4.1.2 and 4.2.1
     "never-issues": "puts a cookie into no SYN-ACK",
@@ -48,16 +50,19 @@ FAULTS: dict[str, str] = {
     "ignores-tail": "accepts the valid cookie with bytes appended",
     "dies-on-length": "falls silent for good after a legal cookie longer than its own",
     "delivers-rejected-data": "gives the application the SYN data whose cookie was rejected",
+    "answers-rejected-data": "acknowledges the SYN alone, yet answers rejected data at once",
     "breaks-after-reject": "resets the connection when data follows a rejected cookie",
     # Fast Open with a valid cookie, section 4.2.2
     "never-accepts": "issues cookies but falls back every time",
     "partial-ack": "takes and acknowledges only the first half of the SYN data",
     "holds-data": "acknowledges the SYN data but delivers it only when the handshake is done",
     "needs-data": "does not answer a SYN with a valid cookie and no data",
+    "stalls-without-data": "serves no connection that a valid cookie without data opened",
     "truncates-silently": "acknowledges all SYN data but delivers only its first 512 bytes",
     "loses-syn-data": "acknowledges the SYN data but never delivers it",
     "doubles-syn-data": "delivers the SYN data twice",
     "second-connection": "takes a duplicate SYN for a new connection, with a new ISN",
+    "resets-copy": "resets an accepted Fast Open when its SYN comes again as it was",
     "delivers-copy": "gives the application the data of a duplicate SYN as well",
     "resets-bare-syn": "resets an accepted Fast Open when its SYN comes again bare",
     "repeats-data": "puts Fast Open option and answer into the retransmitted SYN-ACK",

@@ -132,6 +132,7 @@ class Connection:
         self._sender = Sender(isn, self._segment_size(), syn.window, faults)
         self._wl1, self._wl2 = syn.seq, isn
         self._fin_queued = False
+        self._is_stalled = self._stalls_from_the_start()
 
         self._timeout = INITIAL_TIMEOUT
         self._retransmissions = 0
@@ -167,8 +168,20 @@ class Connection:
         """The SYN-ACK, and right behind it what the application answers to accepted data."""
         if "holds-data" not in self._faults:
             self._deliver_syn_data()
+        if self._answers_rejected_data():
+            self._application.receive(self._syn.payload)
         early_answer = self._transmit(now)
         return [self._syn_ack(now, self._opening.option), *early_answer]
+
+    def _stalls_from_the_start(self) -> bool:
+        """The faults that leave a connection without an application."""
+        faults, syn = self._faults, self._syn
+        return ("loses-plain-data" in faults and bool(syn.payload) and syn.fast_open is None) or (
+            "stalls-without-data" in faults and self._opening.fast_opened and not syn.payload
+        )
+
+    def _answers_rejected_data(self) -> bool:
+        return "answers-rejected-data" in self._faults and self._opening.rejected
 
     def _data_to_take(self) -> bytes:
         data = self._syn.payload if self._opening.fast_opened else b""
@@ -203,6 +216,9 @@ class Connection:
         """
         is_bare = not segment.payload and segment.fast_open is None
         if "resets-bare-syn" in self._faults and is_bare and self._opening.fast_opened:
+            return self._abort(now)
+        is_copy = bool(segment.payload) and self._opening.fast_opened
+        if "resets-copy" in self._faults and is_copy:
             return self._abort(now)
         if "delivers-copy" in self._faults and self._opening.fast_opened:
             self._application.receive(segment.payload)
@@ -371,8 +387,12 @@ class Connection:
 
         RFC 7413 section 4.2.2 step 6: with FastOpened, data may be sent before the handshake ends.
         """
-        if self.state is State.CLOSED or (
-            self.state is State.SYN_RECEIVED and not self._opening.fast_opened
+        if self.state is State.CLOSED or self._is_stalled:
+            return []
+        if (
+            self.state is State.SYN_RECEIVED
+            and not self._opening.fast_opened
+            and not self._answers_rejected_data()
         ):
             return []
         if not self._fin_queued:

@@ -239,6 +239,7 @@ class ReferenceServer:
         if "never-issues" in self._faults:
             return None
         experimental = asked.experimental and "mixes-kinds" not in self._faults
+        experimental = experimental or "answers-old-kind" in self._faults
         return FastOpen(self._cookies.issue(syn), experimental).to_option()
 
     # SYNs that a faulty server does not answer
