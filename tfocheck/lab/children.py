@@ -91,18 +91,19 @@ def read_report(child: Child) -> bool:
 
 
 class Gate:
-    """What a child waits for; create it before the child, open it in the parent."""
+    """What children wait for; create it before them, open it in the parent."""
+
+    _MOST_WAITING = 64
 
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
 
     def open(self) -> None:
-        """Let the children pass. A process that ends without opening lets them pass, too."""
-        os.close(self._write_end)
+        """Let the children pass, up to 64 of them."""
+        os.write(self._write_end, bytes(self._MOST_WAITING))
 
     def wait(self) -> None:
-        """In the child: return once the gate is open."""
-        os.close(self._write_end)
+        """In a child: return once the gate is open."""
         os.read(self._read_end, 1)
 
 

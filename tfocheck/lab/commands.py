@@ -28,6 +28,13 @@ _fault_option = click.option(
     metavar="NAME",
     help="Break a requirement on purpose (scenario reference only); may be given several times.",
 )
+_impair_option = click.option(
+    "--impair",
+    metavar="SPEC",
+    help="Put a bad network between client and server, e.g. 'delay 50ms, jitter 20ms, loss 10%, "
+    "reorder 5%, duplicate 5%, seed 7'. Delay is one way; to-server or to-client before a word "
+    "limits it to that direction; there are syn-ack-loss and hold (of reordered packets) as well.",
+)
 
 
 @click.command()
@@ -96,33 +103,42 @@ def list_faults() -> None:
 @lab.command()
 @click.argument("name")
 @_fault_option
+@_impair_option
 @click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
-def run(name: str, faults: tuple[str, ...], check_options: tuple[str, ...]) -> None:
+def run(
+    name: str, faults: tuple[str, ...], impair: str | None, check_options: tuple[str, ...]
+) -> None:
     """Grade the scenario NAME.
 
     CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4, and tells of port
     8081, where each server listens without Fast Open (--off-port), unless they say otherwise.
     """
-    _leave(lambda: check_in_lab(name, faults, check_options))
+    _leave(lambda: check_in_lab(name, faults, check_options, impair=impair))
 
 
 @lab.command(name="exec")
 @click.argument("name")
 @_fault_option
+@_impair_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def execute(name: str, faults: tuple[str, ...], command: tuple[str, ...]) -> None:
+def execute(
+    name: str, faults: tuple[str, ...], impair: str | None, command: tuple[str, ...]
+) -> None:
     """Run COMMAND, after --, beside the target of scenario NAME.
 
     The target's host:port is in the environment variable TFOCHECK_TARGET; on port 8081 the host
     listens without Fast Open. The exit code is the command's.
     """
-    _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults))
+    _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults, impair))
 
 
-def check_in_lab(name: str, faults: Sequence[str], check_options: Sequence[str]) -> int:
+def check_in_lab(
+    name: str, faults: Sequence[str], check_options: Sequence[str], *, impair: str | None = None
+) -> int:
     """Grade a scenario with these faults and options of the check; returns its exit code.
 
-    Raises LabError for an unknown name, a missing program, or a machine that can't.
+    `impair` specifies a bad network (Impairment.parse()). Raises LabError for an unknown name, a
+    missing program, or a machine that can't.
     """
     from tfocheck.lab.scenarios import OFF_PORT
 
@@ -146,7 +162,7 @@ def check_in_lab(name: str, faults: Sequence[str], check_options: Sequence[str])
             )
         return run_check([target, *options])
 
-    return _in_lab(name, action, faults)
+    return _in_lab(name, action, faults, impair)
 
 
 def _chooses_addresses(option: str) -> bool:
@@ -155,11 +171,16 @@ def _chooses_addresses(option: str) -> bool:
     return option.startswith("-") and ("4" in option or "6" in option)
 
 
-def _in_lab(name: str, action: Callable[[str], int], faults: Sequence[str]) -> int:
+def _in_lab(
+    name: str, action: Callable[[str], int], faults: Sequence[str], impair: str | None
+) -> int:
+    from tfocheck.lab.impairment import Impairment
     from tfocheck.lab.runner import run_in_lab
-    from tfocheck.lab.scenarios import find_scenario
+    from tfocheck.lab.scenarios import Setup, find_scenario
 
-    return run_in_lab(find_scenario(name), action, faults)
+    scenario = find_scenario(name)
+    impairment = None if impair is None else Impairment.parse(impair)
+    return run_in_lab(scenario, action, Setup(tuple(faults), impairment))
 
 
 def _become(command: Sequence[str], target: str) -> int:

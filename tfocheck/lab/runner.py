@@ -6,6 +6,7 @@ The processes, and why each is there:
       entrance           enters the new namespaces; unshare(CLONE_NEWPID) concerns children only
         init             PID 1 of the lab: builds it, reaps, takes everything along when it ends
           server         in the server's network namespace
+          box            in a network namespace of its own, between two links: a bad network
           action         in the client's network namespace: the check, or the user's command
 
 Rules that hold here:
@@ -29,11 +30,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from tfocheck.errors import ExitCode
 from tfocheck.lab import namespaces, servers, topology
+from tfocheck.lab.box import box_work
 from tfocheck.lab.children import (
     Child,
     Gate,
@@ -45,7 +47,8 @@ from tfocheck.lab.children import (
 )
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.namespaces import NetworkNamespace
-from tfocheck.lab.scenarios import Scenario, check_faults
+from tfocheck.lab.network import Network, lay_out
+from tfocheck.lab.scenarios import Scenario, Setup, check_faults
 
 Action = Callable[[str], int]
 
@@ -59,14 +62,17 @@ _FINAL = (signal.SIGTERM, signal.SIGHUP)
 _MESSAGE_BYTES = 1 << 16
 
 
-def run_in_lab(scenario: Scenario, action: Action, faults: Sequence[str] = ()) -> int:
+_AS_IT_IS = Setup()
+
+
+def run_in_lab(scenario: Scenario, action: Action, setup: Setup = _AS_IT_IS) -> int:
     """Build the scenario, call `action(target)` in a process beside it, return its exit code.
 
     `target` is a name and port that resolve inside the lab only, e.g. "linux.lab:8080". The exit
     code is what the action returned or gave to sys.exit, or 128 + N after signal N. Everything is
     removed before this returns, and also when this process is killed. Raises LabError.
     """
-    check_faults(scenario, faults)
+    check_faults(scenario, setup.faults)
     if not sys.platform.startswith("linux"):
         raise LabError("a lab needs Linux: it is made of the kernel's namespaces")
     if scenario.missing_program():
@@ -82,7 +88,7 @@ def run_in_lab(scenario: Scenario, action: Action, faults: Sequence[str] = ()) -
             entrance = os.fork()
             if entrance == 0:
                 user_end.close()
-                init = _Init(scenario, action, faults, lab_end, mask)
+                init = _Init(scenario, action, setup, lab_end, mask)
                 _enter(init, lab_end, user_process)
             lab_end.close()
             try:
@@ -194,17 +200,19 @@ class _Init:
         self,
         scenario: Scenario,
         action: Action,
-        faults: Sequence[str],
+        setup: Setup,
         control: socket.socket,
         mask: set[signal.Signals] | set[int],
     ) -> None:
         self._scenario = scenario
         self._action = action
-        self._faults = faults
+        self._setup = setup
         self._control = control
         self._mask = mask
         self._outside = namespaces.network_identity()
         self._exits: dict[int, int] = {}
+        # What must outlive the action.
+        self._essential: list[Child] = []
 
     def run(self) -> NoReturn:
         """Build the lab, run the action, send the outcome, and end with everything in it."""
@@ -215,8 +223,7 @@ class _Init:
             signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
             signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
             try:
-                client, server = self._build()
-                outcome = self._run_action(client, server)
+                outcome = self._run_action(self._build())
             except _Stopped as stopped:
                 outcome = {"exit": stopped.exit_code}
             except Exception as error:
@@ -225,36 +232,36 @@ class _Init:
         finally:
             os._exit(0)
 
-    def _build(self) -> tuple[NetworkNamespace, Child]:
-        """The client's namespace, and the server, which answers when this returns."""
+    def _build(self) -> NetworkNamespace:
+        """The client's namespace; when this returns the server answers."""
         names = [str(address.ip) for address in topology.usable(topology.SERVER_ADDRESSES)]
         namespaces.mount_private_files(
             "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
             + "".join(f"{name} {self._scenario.hostname}\n" for name in names)
         )
-        client, node = NetworkNamespace.create(), NetworkNamespace.create()
-        for each, tcp_fastopen in ((client, 1), (node, self._scenario.tcp_fastopen)):
-            topology.quieten(each)
-            with each.entered():
-                namespaces.set_sysctl("net/ipv4/tcp_fastopen", tcp_fastopen)
-
-        link = topology.Link(
-            topology.Interface(client, "eth0", topology.CLIENT_ADDRESSES),
-            topology.Interface(node, "eth0", topology.SERVER_ADDRESSES),
-        )
+        network = lay_out(self._scenario, self._setup)
         connected = Gate()
         what = f"the {self._scenario.name} server"
-        server = self._start(
-            what, servers.server_work(self._scenario, self._faults, node, connected)
-        )
-        network = self._start("the lab's network", lambda ready: _configure([link], ready))
-        self._await(network, server)
+        work = servers.server_work(self._scenario, self._setup.faults, network.server, connected)
+        server = self._start_essential(what, work)
+        boxes = [
+            self._start_essential("the impairment box", box_work(box, connected))
+            for box in network.boxes
+        ]
+        self._await(self._start("the lab's network", lambda ready: _configure(network, ready)))
         connected.open()
         if self._scenario.program:
-            self._await(self._start(what, servers.until_it_answers(node)), server)
+            self._await(self._start(what, servers.until_it_answers(network.server)))
         else:
-            self._await(server, server)
-        return client, server
+            self._await(server)
+        for box in boxes:
+            self._await(box)
+        return network.client
+
+    def _start_essential(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
+        child = self._start(what, work)
+        self._essential.append(child)
+        return child
 
     def _start(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
         def clean_work(ready: Callable[[], None]) -> None:
@@ -269,8 +276,8 @@ class _Init:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
 
-    def _await(self, child: Child, server: Child) -> None:
-        """Wait until the child is ready; raises LabError if it or the server fails."""
+    def _await(self, child: Child) -> None:
+        """Wait until the child is ready; raises LabError if it or what is essential fails."""
         control = self._control.fileno()
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -285,13 +292,14 @@ class _Init:
                     return
                 raise LabError(f"{child.what} ended before it was ready")
             self._reap()
-            if server.pid in self._exits:
-                self._raise_server_failed(server)
+            for ended in self._essential:
+                if ended.pid in self._exits:
+                    self._raise_failed(ended)
 
-    def _raise_server_failed(self, server: Child) -> NoReturn:
-        if self._scenario.program is None:
-            read_report(server)
-        raise LabError(f"{server.what} ended at once: {servers.last_words()}")
+    def _raise_failed(self, ended: Child) -> NoReturn:
+        # A program that became the server has closed the pipe.
+        read_report(ended)
+        raise LabError(f"{ended.what} ended at once: {servers.last_words()}")
 
     def _stop_code(self) -> int:
         message = self._control.recv(1)
@@ -307,7 +315,7 @@ class _Init:
                     return
                 self._exits[pid] = os.waitstatus_to_exitcode(status)
 
-    def _run_action(self, client: NetworkNamespace, server: Child) -> dict[str, Any]:
+    def _run_action(self, client: NetworkNamespace) -> dict[str, Any]:
         action = self._start_action(client)
         # What came before the fork, the action has not got.
         missed = set()
@@ -341,8 +349,9 @@ class _Init:
         read_report(action)
         code = self._exits[action.pid]
         outcome: dict[str, Any] = {"exit": 128 - code if code < 0 else code}
-        if server.pid in self._exits:
-            outcome["note"] = f"{server.what} ended during the run: {servers.last_words()}"
+        for ended in self._essential:
+            if ended.pid in self._exits:
+                outcome["note"] = f"{ended.what} ended during the run: {servers.last_words()}"
         return outcome
 
     def _start_action(self, client: NetworkNamespace) -> Child:
@@ -373,6 +382,6 @@ class _Init:
                 os.kill(action.pid, number)
 
 
-def _configure(links: list[topology.Link], ready: Callable[[], None]) -> None:
-    topology.configure(links)
+def _configure(network: Network, ready: Callable[[], None]) -> None:
+    topology.configure(list(network.links))
     ready()

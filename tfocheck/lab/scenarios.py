@@ -11,6 +11,7 @@ from typing import Literal
 
 from tfocheck.errors import ExitCode
 from tfocheck.lab.errors import LabError
+from tfocheck.lab.impairment import Impairment
 
 PORT = 8080
 # In every scenario the server also listens here, the same but without Fast Open.
@@ -61,6 +62,14 @@ class Scenario:
         if self.program is None or find_program(self.program):
             return None
         return self.package
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a lab is asked for beyond its scenario: the reference server's faults, a bad network."""
+
+    faults: tuple[str, ...] = ()
+    impairment: Impairment | None = None
 
 
 def _kernel(

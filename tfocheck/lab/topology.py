@@ -36,6 +36,7 @@ _IFA_F_NODAD = 0x02
 _PREFIX_ROUTE_METRIC = 256
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GLINK = 0x0000000A
+_ETHTOOL_STXCSUM = 0x00000017
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class Interface:
     """One end of a link: where it is, its name there and its addresses.
 
     Of several addresses in one network the first is the source that the kernel chooses.
+    `whole_frames`: what leaves it has its checksums and is cut to the MTU, as on a real wire, where
+    veth would leave both to a receiver that never needs them.
     """
 
     node: NetworkNamespace
     name: str
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    whole_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,15 @@ def quieten(node: NetworkNamespace) -> None:
                 set_sysctl(f"net/ipv6/conf/{settings}/{name}", 0)
 
 
+def silence(node: NetworkNamespace) -> None:
+    """Before any link is in it: have a node say nothing of its own, as a wire."""
+    if not has_ipv6():
+        return
+    with node.entered():
+        for settings in ("all", "default"):
+            set_sysctl(f"net/ipv6/conf/{settings}/disable_ipv6", 1)
+
+
 def configure(links: list[Link]) -> None:
     """Create the links, give them their addresses and set everything up, loopbacks too.
 
@@ -107,6 +120,8 @@ def configure(links: list[Link]) -> None:
         for interface in interfaces:
             interface.node.enter()
             _settle_carrier(interface.name)
+            if interface.whole_frames:
+                _send_whole_frames(interface.name)
     except NetlinkError as error:
         raise LabError(f"can't set up the lab's network ({error}): it needs veth") from error
 
@@ -156,12 +171,25 @@ def _settle_carrier(name: str) -> None:
     no multicast group and so answers no neighbour solicitation. Asking for the link's state by
     ethtool makes it catch up (ethtool_op_get_link).
     """
-    answer = array.array("I", [_ETHTOOL_GLINK, 0])
-    address, _ = answer.buffer_info()
-    request = struct.pack("16sP16x", name.encode(), address)
     # Without it the lab works too, after a second.
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket,
-    ):
+    with contextlib.suppress(OSError):
+        _ethtool(name, _ETHTOOL_GLINK, 0)
+
+
+def _send_whole_frames(name: str) -> None:
+    # Without checksum offload the kernel does without segmentation offload as well.
+    try:
+        _ethtool(name, _ETHTOOL_STXCSUM, 0)
+    except OSError as error:
+        raise LabError(
+            f"can't switch off the checksum offload of the lab's links ({error.strerror})"
+        ) from error
+
+
+def _ethtool(name: str, command: int, value: int) -> None:
+    """The ioctl on an interface of the current namespace (linux/ethtool.h: ethtool_value)."""
+    argument = array.array("I", [command, value])
+    address, _ = argument.buffer_info()
+    request = struct.pack("16sP16x", name.encode(), address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
