@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -372,14 +373,16 @@ async def illegal_length(probe: Probe) -> Outcome:
     }
     if not await probe.session.is_answering():
         return probe.undecided("plain SYNs are not answered now")
-    for name, option in illegal.items():
-        flow = probe.new_flow(f"option of {name}")
+    flows = [probe.new_flow(f"option of {name}") for name in illegal]
+    for flow, option in zip(flows, illegal.values(), strict=True):
         await flow.send_syn(mss + option)
+    for flow in flows:
         await flow.wait(lambda flow=flow: bool(flow.received), 0.02)  # type: ignore[misc]
         probe.session.close_later(flow)
-        if not await probe.session.is_answering(patiently=True):
-            return probe.breach(f"after an option of {name} plain SYNs are not answered any more")
-    return probe.passed(f"plain SYNs are answered after options of {', '.join(illegal)}")
+    names = ", ".join(illegal)
+    if not await probe.session.is_answering(patiently=True):
+        return probe.breach(f"after options of {names} plain SYNs are not answered any more")
+    return probe.passed(f"plain SYNs are answered after options of {names}")
 
 
 @case(
@@ -465,12 +468,15 @@ async def duplicate(probe: Probe) -> Outcome:
         return tcp_options.encode([mss, *(option.to_option() for option in options)])
 
     async def opens(name: str, *options: FastOpen) -> bool:
-        async with probe.alone(name, data=data, options=pair(*options)) as flow:
+        area = pair(*options)
+        async with probe.alone(name, data=data, options=area, may_fall_back=True) as flow:
             return flow.acknowledged != 1
 
     async def both_orders() -> Outcome:
-        first = await opens("valid, then forged", valid, forged())
-        last = await opens("forged, then valid", forged(), valid)
+        first, last = await asyncio.gather(
+            opens("valid, then forged", valid, forged()),
+            opens("forged, then valid", forged(), valid),
+        )
         winner = {
             (True, True): "the valid one wins in either order",
             (True, False): "the first one wins",

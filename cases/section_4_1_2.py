@@ -157,7 +157,7 @@ async def truncated_cookie(probe: Probe) -> Outcome:
     "honoured: leave the port out of the MAC, or let the load balancer spread by address alone.",
     why="Hardly any connection has the port that the cookie was asked for from. With cookies "
     "bound to it Fast Open looks switched on and never happens.",
-    needs=("option.cookie-format",),
+    needs=("cookie.request",),
     faults=("binds-port",),
 )
 async def port_independent(probe: Probe) -> Outcome:
@@ -183,7 +183,8 @@ async def port_independent(probe: Probe) -> Outcome:
             option = asked.offered
             if option is None or not option.has_legal_cookie:
                 return probe.undecided("the SYN-ACK has no legal cookie this time")
-        others = [await opens("the cookie from another port", option.cookie) for _ in range(3)]
+        label = "the cookie from another port"
+        others = await asyncio.gather(*(opens(label, option.cookie) for _ in range(3)))
         if all(others):
             return probe.passed("accepted from 3 other ports", conclusive=True)
         own = await opens("the cookie from its own port", option.cookie, after=asked)
@@ -262,18 +263,19 @@ async def lengths(probe: Probe) -> Outcome:
     nothing comes: plain SYNs, to see whether all is silent
     counts if the valid cookie was accepted within the last minute
     """
-    if not await probe.session.is_answering():
-        return probe.undecided("plain SYNs are not answered now")
-    outcome = await probe.rejects_cookies(
-        [
-            (f"random cookie of {size} bytes", functools.partial(secrets.token_bytes, size))
-            for size in range(4, 17, 2)
-        ],
-        summary="random cookies of 4 to 16 bytes",
-        watch=False,
+    was_answering, outcome = await asyncio.gather(
+        probe.session.is_answering(),  # its first SYN leaves before the others
+        probe.rejects_cookies(
+            [
+                (f"random cookie of {size} bytes", functools.partial(secrets.token_bytes, size))
+                for size in range(4, 17, 2)
+            ],
+            summary="random cookies of 4 to 16 bytes",
+            watch=False,
+        ),
     )
     if outcome.verdict is Verdict.INCONCLUSIVE:
-        if await probe.session.is_answering(patiently=True):
+        if not was_answering or await probe.session.is_answering(patiently=True):
             return outcome
         return probe.breach(
             "after random cookies of 4 to 16 bytes nothing is answered, not even plain SYNs"

@@ -134,7 +134,7 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
     "of pending requests (`fastopen=N`) may be full.",
     why="This is Fast Open itself. A server that hands out cookies and turns them down has every "
     "client send its data twice, and saves it nothing.",
-    needs=("option.cookie-format",),
+    needs=("cookie.request",),
     faults=("never-accepts", "partial-ack"),
 )
 async def data_acked(probe: Probe) -> Outcome:
@@ -516,9 +516,10 @@ async def sizes(probe: Probe) -> Outcome:
         return size <= largest and (size <= len(payload.data) or payload.of_size(size) is not None)
 
     taken: list[int] = []
-    for size in filter(can_be_made, (1, 536, largest)):
-        outcome = await served(size)
-        note = ""
+    sizes = [size for size in (1, 536, largest) if can_be_made(size)]
+    note = ""
+    outcomes = await probe.side_by_side([served(size) for size in sizes])
+    for size, outcome in zip(sizes, outcomes, strict=True):
         if outcome.verdict is Verdict.INCONCLUSIVE and size == largest > smaller:
             # The path's MTU may be smaller than Ethernet's: that is not the server's doing.
             note = f"; {size} bytes get no answer, perhaps for the path's MTU"
@@ -669,7 +670,7 @@ async def peer_mss(probe: Probe) -> Outcome:
             wrong = await probe.serves(flow)
             if wrong:
                 raise UnusableError(wrong)
-            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.quiet())
+            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.reply_wait())
             # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
             largest = max(
                 captured.gso_size or len(captured.segment.payload) for captured in flow.received
@@ -733,7 +734,9 @@ async def peer_window(probe: Probe) -> Outcome:
                 )
             early = len(flow.stream)
             await flow.acknowledge()
-            if not await flow.wait(lambda: len(flow.stream) > early, 2 * quiet):
+            if not await flow.wait(
+                lambda: len(flow.stream) > early, await probe.session.reply_wait()
+            ):
                 return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
             return probe.passed(
                 f"{early} bytes before our ACK, more after it; our window was {window}",

@@ -48,8 +48,8 @@ async def one_key(probe: Probe) -> Outcome:
                 return probe.breach("turned down, with another cookie", conclusive=True)
             return probe.breach("turned down")
 
-    for _ in range(CONNECTIONS):
-        outcome = await probe.agree(attempt, together=False)
+    opens = [probe.agree(attempt, together=False) for _ in range(CONNECTIONS)]
+    for outcome in await probe.side_by_side(opens):
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome
         accepted += outcome.verdict is Verdict.PASS

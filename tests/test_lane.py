@@ -115,12 +115,12 @@ def test_a_rejection_beside_a_pending_fast_open_is_told() -> None:
     async def script(lane: Lane) -> None:
         before = time.monotonic()
         lane.begin_pending("accepted", before)
-        assert lane.met_pending("rejected", before)
-        assert not lane.met_pending("accepted", before)
+        assert lane.met_full("rejected", before)
+        assert not lane.met_full("accepted", before)
         lane.end_pending("accepted")
-        assert lane.met_pending("rejected", before)
+        assert lane.met_full("rejected", before)
         await asyncio.sleep(0.001)
-        assert not lane.met_pending("rejected", time.monotonic())
+        assert not lane.met_full("rejected", time.monotonic())
 
     run(script)
 
@@ -129,7 +129,7 @@ def test_long_stays_wait_for_all_others() -> None:
     async def script(lane: Lane) -> None:
         lane.join("a")
         lane.join("b")
-        long_stay = asyncio.create_task(lane.all_departed())
+        long_stay = asyncio.create_task(lane.room_for_long())
         await asyncio.sleep(0)
         lane.depart("a")
         await asyncio.sleep(0)
@@ -139,3 +139,79 @@ def test_long_stays_wait_for_all_others() -> None:
         await long_stay
 
     run(script)
+
+
+def test_a_fast_path_has_one_opening_at_a_time_and_nothing_beside() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.001)
+        lane.prove(1)
+        assert await _together(lane, openings=3, shared=2) == {(1, 0), (0, 1), (0, 2)}
+
+    run(script)
+
+
+def test_on_a_slow_path_what_was_proven_makes_room() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.1)
+        lane.prove(3)
+        seen = await _together(lane, openings=4, shared=2)
+        # One place stays free while somebody shares the lane.
+        assert max(openings for openings, shared in seen if shared) == 2
+
+    run(script)
+
+
+def test_the_lane_grows_only_while_nobody_shares_it() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.1)
+        seen = await _together(lane, openings=6, shared=0)
+        assert max(openings for openings, _ in seen) == 4
+
+    run(script)
+
+
+def test_a_fallback_beside_others_ends_the_growth() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.1)
+        lane.prove(4)
+        lane.narrow(others=6)
+        assert lane.places == 4
+        lane.prove(8)
+        assert lane.places == 4
+        assert max(openings for openings, _ in await _together(lane, openings=9, shared=0)) == 4
+        lane.narrow(others=2)
+        assert lane.places == 1
+        assert await _together(lane, openings=3, shared=0) == {(1, 0)}
+
+    run(script)
+
+
+def test_a_rejection_counts_while_a_place_is_free() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.1)
+        lane.prove(3)
+        before = time.monotonic()
+        lane.begin_pending("one", before)
+        lane.begin_pending("two", before)
+        assert lane.beside("rejected", before) == 2
+        assert not lane.met_full("rejected", before)
+        lane.begin_pending("three", time.monotonic())
+        assert lane.met_full("rejected", before)
+
+    run(script)
+
+
+async def _together(lane: Lane, *, openings: int, shared: int) -> set[tuple[int, int]]:
+    """Let so many stay; how many of each were seen inside at the same moment."""
+    inside = [0, 0]
+    seen: set[tuple[int, int]] = set()
+
+    async def stay(kind: int) -> None:
+        async with lane.shared() if kind else lane.opening():
+            inside[kind] += 1
+            seen.add((inside[0], inside[1]))
+            await asyncio.sleep(0.01)
+            inside[kind] -= 1
+
+    await asyncio.gather(*(stay(1) for _ in range(shared)), *(stay(0) for _ in range(openings)))
+    return seen

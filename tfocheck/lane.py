@@ -1,10 +1,15 @@
-"""The lane: one pending Fast Open at a time per target.
+"""The lane: how many Fast Opens may be pending at a time, and who may be beside them.
 
 A server's queue of pending Fast Opens may have a single place, and while it is full Linux answers
-even a cookie request without a cookie. So whatever leaves a Fast Open pending runs alone, and
-whatever must not meet one (requests, forged cookies) runs side by side, but never beside it.
+even a cookie request without a cookie. So whatever leaves a Fast Open pending (an *opening*) starts
+alone, and whatever must not meet a full queue (requests, forged cookies: *shared*) runs side by
+side, but never beside it.
 
-What was not meant to be accepted and was, is pending all the same: ``met_pending`` tells the others
+On a slow path that would take a round trip for each. There the lane widens, as TCP's slow start
+does: openings that were seen pending together prove so many places, and with one place to spare the
+shared ones may run beside them. An opening that falls back beside others narrows the lane for good.
+
+What was not meant to be accepted and was, is pending all the same: ``met_full`` tells the others
 that their rejection, seen in the same moment, proves nothing.
 """
 
@@ -12,80 +17,142 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
 
 MOST_HALF_OPEN = 64
+GROWTH = 4
+MOST_OPENINGS = 12
+"""Enough for a path of 300 ms; a queue of pending requests has hundreds of places, as a rule."""
+
+SLOW_PATH = 0.005
+"""Seconds of round trip from which on it pays to have several openings at a time."""
+
+
+class Side(enum.Enum):
+    """What somebody in the lane is there for."""
+
+    OPENING = enum.auto()
+    SHARED = enum.auto()
+    EXCLUSIVE = enum.auto()
 
 
 class Lane:
-    """A lock with an exclusive and a shared side, served in the order of arrival."""
+    """Who may be on the way to a server at the same time; see the module's text."""
 
     def __init__(self) -> None:
-        self._exclusive = False
-        self._shared = 0
-        self._queue: deque[tuple[bool, asyncio.Future[None]]] = deque()
+        self._inside = dict.fromkeys(Side, 0)
+        self._queue: deque[tuple[Side, asyncio.Future[None]]] = deque()
         self._pending: list[tuple[Hashable, float, float]] = []
         self._users: set[Hashable] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._widest = 1
+        self.places = 1
+        """So many pending requests the server has shown to have room for."""
         self.half_open = asyncio.Semaphore(MOST_HALF_OPEN)
         """A listener's backlog may be short, and beyond it Linux answers with SYN cookies, which
         carry no Fast Open option."""
         self.sequence = asyncio.Lock()
         """For what must run one after another, whether it is in the lane or not."""
+        self._has_fallen_back = False
+
+    # --- who is inside ------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def opening(self) -> AsyncIterator[None]:
+        """For what may leave a Fast Open pending, until that is completed."""
+        async with self._stay(Side.OPENING):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """For what leaves nothing pending, and must not meet a full queue."""
+        async with self._stay(Side.SHARED):
+            yield
 
     @contextlib.asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         """Nobody else is in the lane meanwhile."""
-        await self._enter(exclusive=True)
-        try:
+        async with self._stay(Side.EXCLUSIVE):
             yield
-        finally:
-            self._exclusive = False
-            self._serve()
 
     @contextlib.asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
-        """Only others that share it are in the lane meanwhile."""
-        await self._enter(exclusive=False)
-        try:
-            yield
-        finally:
-            self._shared -= 1
-            self._serve()
-
-    async def _enter(self, *, exclusive: bool) -> None:
+    async def _stay(self, side: Side) -> AsyncIterator[None]:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((exclusive, turn))
+        self._queue.append((side, turn))
         self._serve()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # The turn had come in the same moment: hand it on.
-                if exclusive:
-                    self._exclusive = False
-                else:
-                    self._shared -= 1
+                self._inside[side] -= 1
             self._serve()
             raise
+        try:
+            yield
+        finally:
+            self._inside[side] -= 1
+            self._serve()
 
     def _serve(self) -> None:
+        waiting: deque[tuple[Side, asyncio.Future[None]]] = deque()
         while self._queue:
-            exclusive, turn = self._queue[0]
+            side, turn = self._queue.popleft()
             if turn.done():
-                self._queue.popleft()
                 continue
-            if self._exclusive or (exclusive and self._shared):
-                return
-            self._queue.popleft()
-            if exclusive:
-                self._exclusive = True
-            else:
-                self._shared += 1
-            turn.set_result(None)
+            if self._has_room(side):
+                self._inside[side] += 1
+                turn.set_result(None)
+                continue
+            waiting.append((side, turn))
+            if self.places == 1 or side is Side.EXCLUSIVE:
+                # In order of arrival: nobody waits for ever.
+                break
+        self._queue = waiting + self._queue
+
+    def _has_room(self, side: Side) -> bool:
+        openings, shared = self._inside[Side.OPENING], self._inside[Side.SHARED]
+        if self._inside[Side.EXCLUSIVE]:
+            return False
+        if side is Side.EXCLUSIVE:
+            return not openings and not shared
+        if side is Side.SHARED:
+            return openings <= self.places - 1
+        if shared or (self.places > 1 and self._somebody_waits_to_share()):
+            return openings < self.places - 1
+        return openings < max(self.places, min(self._widest, GROWTH * self.places))
+
+    def _somebody_waits_to_share(self) -> bool:
+        return any(side is Side.SHARED and not turn.done() for side, turn in self._queue)
+
+    # --- how wide it is -----------------------------------------------------------------------
+
+    def widen_for(self, round_trip: float) -> None:
+        """Allow several openings at a time if the path is slow; ``round_trip`` in seconds."""
+        if round_trip >= SLOW_PATH and not self._has_fallen_back:
+            self._widest = MOST_OPENINGS
+
+    def prove(self, places: int) -> None:
+        """So many requests were pending at the same moment."""
+        if places > self.places and not self._has_fallen_back:
+            self.places = places
+            self._look()
+            self._serve()
+
+    def narrow(self, others: int) -> None:
+        """One fell back beside so many others: the lane gets no wider than it was proven to be."""
+        self._has_fallen_back = True
+        self._widest = 1
+        if others < self.places:
+            # Other clients take places, too: none can be relied on.
+            self.places = 1
+        self._look()
+
+    # --- what is pending ----------------------------------------------------------------------
 
     def begin_pending(self, flow: Hashable, since: float) -> None:
         """This flow's SYN was taken as a Fast Open; ``since`` is in ``time.monotonic`` seconds."""
@@ -99,21 +166,46 @@ class Lane:
             for known, start, end in self._pending
         ]
 
-    def met_pending(self, flow: Hashable, since: float) -> bool:
-        """True if another flow was pending at any time from ``since`` until now."""
-        return any(known is not flow and end >= since for known, _, end in self._pending)
+    @property
+    def pending(self) -> list[Hashable]:
+        """The flows that may be pending now."""
+        return [flow for flow, _, end in self._pending if end == float("inf")]
+
+    def beside(self, flow: Hashable, since: float) -> int:
+        """How many others were pending at the same time at most, from ``since`` until now."""
+        others = [
+            (start, end)
+            for known, start, end in self._pending
+            if known is not flow and end >= since
+        ]
+        # There are never more than at the moment when one of them begins.
+        moments = [max(since, start) for start, _ in others]
+        return max(
+            (sum(start <= moment <= end for start, end in others) for moment in moments), default=0
+        )
+
+    def met_full(self, flow: Hashable, since: float) -> bool:
+        """True if so many others were pending since then that the queue may have been full."""
+        return self.beside(flow, since) >= self.places
+
+    # --- long stays ---------------------------------------------------------------------------
 
     def join(self, user: Hashable) -> None:
         """Announce somebody who will use the lane."""
         self._users.add(user)
-        self._idle.clear()
+        self._look()
 
     def depart(self, user: Hashable) -> None:
         """Somebody will not use the lane any more."""
         self._users.discard(user)
-        if not self._users:
-            self._idle.set()
+        self._look()
 
-    async def all_departed(self) -> None:
-        """Wait until all who joined have departed: then a long stay disturbs nobody."""
-        await self._idle.wait()
+    def _look(self) -> None:
+        if not self._users or self.places > 2:
+            self._quiet.set()
+        else:
+            self._quiet.clear()
+
+    async def room_for_long(self) -> None:
+        """Wait until a long stay disturbs nobody: all have departed, or there are places."""
+        await self._quiet.wait()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -230,7 +229,7 @@ class Probe:
                 await self.answered_syn(flow, syn)
                 if flow.acknowledged != 1:
                     lane.begin_pending(flow, since)
-                elif rejected and lane.met_pending(flow, since):
+                elif rejected and lane.met_full(flow, since):
                     raise UnusableError("another Fast Open was pending at that moment")
             yield flow
         finally:
@@ -247,19 +246,23 @@ class Probe:
         after: Flow | None = None,
         mss: int | None = None,
         window: int = RECEIVE_WINDOW,
+        may_fall_back: bool = False,
     ) -> AsyncIterator[Flow]:
-        """A connection that is meant to leave a Fast Open pending: nobody else is in the lane.
+        """A connection that is meant to leave a Fast Open pending; the lane says how many may.
 
         The lane is left when the server is known to have completed the handshake. ``after`` is an
-        ended flow whose port to use; ``mss`` and ``window`` are what we announce in bytes.
+        ended flow whose port to use; ``mss`` and ``window`` are what we announce in bytes. Where a
+        server ``may_fall_back`` rightly, that says nothing of its queue.
         """
         session, lane = self.session, self.session.lane
         flow = self.new_flow(label, after=after)
         syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
-        async with lane.exclusive():
+        async with lane.opening():
+            since = time.monotonic()
             try:
-                lane.begin_pending(flow, time.monotonic())
+                lane.begin_pending(flow, since)
                 await self.answered_syn(flow, syn)
+                self._learn_places(flow, since, may_fall_back=may_fall_back)
                 yield flow
                 if flow.acknowledged is not None and flow.reset is None:
                     await flow.complete(session.round_trip)
@@ -271,6 +274,30 @@ class Probe:
                 if flow.acknowledged is None and flow.reset is None:
                     # Accepted or not, nobody else may go on until that is known.
                     await asyncio.wait([closing], timeout=REPEAT_WAIT)
+
+    def _learn_places(self, flow: Flow, since: float, *, may_fall_back: bool) -> None:
+        """What an opening beside others says of the server's queue.
+
+        Raises UnusableError when it fell back and the others may be the reason.
+        """
+        lane = self.session.lane
+        if flow.acknowledged != 1:
+            # Our ACKs that are younger than this had not arrived when the server took this SYN.
+            moment = time.monotonic() - (self.session.round_trips.smallest or 0.0) / 2
+            beside = (each for each in lane.pending if isinstance(each, Flow))
+            lane.prove(sum(each.was_pending_at(moment) for each in beside))
+            return
+        if not flow.syn_data or _has_other_cookie(flow):
+            return  # with a full queue there would be no cookie
+        if may_fall_back:
+            doubtful = lane.met_full(flow, since)
+        else:
+            others = lane.beside(flow, since)
+            doubtful = others > 0
+            if doubtful:
+                lane.narrow(others)
+        if doubtful:
+            raise UnusableError("fell back beside other pending Fast Opens")
 
     async def _close(self, flow: Flow) -> None:
         round_trip = self.session.round_trip
@@ -315,12 +342,12 @@ class Probe:
 
     async def answers(self, flow: Flow) -> int:
         """Take in all that the server still sends, and count the answers that it begins."""
-        quiet = await self.session.quiet()
+        wait = await self.session.reply_wait()
         known = -1
         while known < flow.stream_bytes < STREAM_KEPT:
             known = flow.stream_bytes
             await flow.acknowledge()
-            await flow.wait(lambda known=known: flow.stream_bytes > known, quiet)  # type: ignore[misc]
+            await flow.wait(lambda known=known: flow.stream_bytes > known, wait)  # type: ignore[misc]
         return self.payload.answers_in(flow.stream)
 
     async def _plain_is_served(self) -> bool:
@@ -578,10 +605,7 @@ class Probe:
         Raises OtherKeyError then: the server's key has changed, or another server has answered.
         """
         fresh = flow.offered
-        sent = next((each.segment.fast_open for each in flow.packets if each.sent), None)
-        if fresh is None or not fresh.has_legal_cookie or sent is None:
-            return
-        if fresh.cookie != sent.cookie:
+        if fresh is not None and _has_other_cookie(flow):
             self.session.cookie = fresh.cookie
             raise OtherKeyError("turned down with another cookie (has the key changed?)")
 
@@ -665,21 +689,24 @@ class Probe:
         return await self.agree(attempt, need=need)
 
     async def all_hold(self, checks: Sequence[Awaitable[Outcome]], seen: str) -> Outcome:
-        """Pass with this text if all of these do, one after another; else the first that does not.
+        """Pass with this text if all of these do; else the first that does not."""
+        for outcome in await self.side_by_side(checks):
+            if outcome.verdict is not Verdict.PASS:
+                return outcome
+        return self.passed(seen)
 
-        The checks behind one that does not pass are not made.
+    async def side_by_side(self, checks: Sequence[Awaitable[Outcome]]) -> list[Outcome]:
+        """Make all of these checks; their outcomes in the order of the checks.
+
+        What opens a connection waits for its place in the lane, so that on a fast path, or with a
+        server that has a short queue, they are made one after another all the same.
         """
-        left = list(checks)
+        tasks = [asyncio.ensure_future(each) for each in checks]
         try:
-            while left:
-                outcome = await left.pop(0)
-                if outcome.verdict is not Verdict.PASS:
-                    return outcome
-            return self.passed(seen)
+            return list(await asyncio.gather(*tasks))
         finally:
-            for unused in left:
-                if inspect.iscoroutine(unused):
-                    unused.close()
+            for task in tasks:
+                task.cancel()
 
     async def silent_open(self) -> SilentOpen:
         """A Fast Open that was accepted and met with silence until the SYN-ACK was repeated.
@@ -701,7 +728,7 @@ class Probe:
                 silent.early = len(flow.stream)
                 await flow.acknowledge()
                 silent.later = await flow.wait(
-                    lambda: len(flow.stream) > silent.early, await self.session.quiet()
+                    lambda: len(flow.stream) > silent.early, await self.session.reply_wait()
                 )
                 silent.flow = flow
             return silent
@@ -721,6 +748,15 @@ def judge_repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
     if repeated.segment.payload:
         return probe.breach(f"{after}, with data", conclusive=True)
     return probe.passed(f"{after}, with neither data nor the option", conclusive=True)
+
+
+def _has_other_cookie(flow: Flow) -> bool:
+    """True if a legal cookie came back that is not the one that was sent."""
+    fresh = flow.offered
+    sent = next((each.segment.fast_open for each in flow.packets if each.sent), None)
+    if fresh is None or not fresh.has_legal_cookie or sent is None:
+        return False
+    return fresh.cookie != sent.cookie
 
 
 def how_unanswered(flow: Flow) -> str:

@@ -312,7 +312,7 @@ class _Runner:
     async def _await_turn(self, case: Case) -> None:
         if case.turn is Turn.LONG:
             # Those that only watch any more do not mind a Fast Open that stays pending.
-            await self._session.lane.all_departed()
+            await self._session.lane.room_for_long()
         elif case.turn > Turn.LONG:
             earlier = [
                 self._results[other.id] for other in self._settings.cases if other.turn < case.turn

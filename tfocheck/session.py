@@ -212,6 +212,7 @@ class Session:
         sample = flow.round_trip
         if sample is not None and not self.round_trips.may_be_repeated(sample):
             self.round_trips.add(max(sample, 0.0))
+            self.lane.widen_for(self.round_trips.smallest or 0.0)
 
     async def plain_syn(self, label: str) -> Flow:
         """A control: an everyday SYN, and the wait for its answer; never pending."""
@@ -333,6 +334,10 @@ class Session:
         ordinary = await self.ordinary_answer()
         jitter = 4 * self.round_trips.variation
         return min(self.timeout, QUIET_FLOOR + 3 * ordinary.delay + jitter)
+
+    async def reply_wait(self) -> float:
+        """How long to look for what answers a segment of ours, in seconds."""
+        return min(self.timeout, await self.quiet() + self.round_trip)
 
     def close_later(self, flow: Flow) -> None:
         """End the connection in the background; ``finish`` waits for it."""

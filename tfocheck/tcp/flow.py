@@ -100,6 +100,7 @@ class Flow(Listener):
         self.kernel_resets = 0
         self._send_next = self.isn
         self._handshake_done = False
+        self._completed_at: float | None = None
         self._fin_sent = False
         self._owes_ack = False
         self._timestamps = False
@@ -375,6 +376,7 @@ class Flow(Listener):
         """After the SYN-ACK, go on from what it acknowledged (RFC 7413 section 4.2.2, client)."""
         if not self._handshake_done and self.acknowledged is not None:
             self._handshake_done = True
+            self._completed_at = time.monotonic()
             self._send_next = (self.isn + self.acknowledged) % SEQUENCE_SPACE
 
     async def _send(
@@ -450,6 +452,15 @@ class Flow(Listener):
         if self.syn_data:
             return self.acknowledged > 1
         return asked and not refused
+
+    def was_pending_at(self, moment: float) -> bool:
+        """True if this is an accepted Fast Open that we had not yet acknowledged at that moment.
+
+        ``moment`` is in ``time.monotonic`` seconds.
+        """
+        if self.acknowledged is None or self.acknowledged == 1 or self.reset is not None:
+            return False
+        return self._completed_at is None or self._completed_at > moment
 
     async def complete(self, round_trip: float) -> None:
         """Complete the handshake and close our side; returns once the server is known to have it.
