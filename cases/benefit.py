@@ -45,7 +45,7 @@ async def latency(probe: Probe) -> Outcome:
     fast: list[float] = []
     # On a fast path one would disturb the other's time, on a slow one each would take its time.
     slow = (probe.session.round_trips.smallest or 0.0) >= SLOW_PATH
-    tries = PAIRS + probe.attempts
+    tries = 3 * PAIRS + probe.attempts
     while len(fast) < PAIRS and tries > 0:
         count = min(tries, PAIRS - len(fast)) if slow else 1
         tries -= count

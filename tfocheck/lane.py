@@ -5,7 +5,8 @@ even a cookie request without a cookie. So whatever leaves a Fast Open pending (
 alone, and whatever must not meet a full queue (requests, forged cookies: *shared*) runs side by
 side, but never beside it.
 
-On a slow path that would take a round trip for each. There the lane widens, as TCP's slow start
+On a slow path that would take a round trip for each, and on a lossy one seconds for each that is
+lost. There the lane widens, as TCP's slow start
 does: openings that were seen pending together prove so many places, and with one place to spare the
 shared ones may run beside them. An opening that falls back beside others narrows the lane for good.
 
@@ -131,10 +132,11 @@ class Lane:
 
     # --- how wide it is -----------------------------------------------------------------------
 
-    def widen_for(self, round_trip: float) -> None:
-        """Allow several openings at a time if the path is slow; ``round_trip`` in seconds."""
-        if round_trip >= SLOW_PATH and not self._has_fallen_back:
+    def widen_for(self, seconds: float) -> None:
+        """Allow several openings at a time if one takes that long: a slow path, or a lost SYN."""
+        if seconds >= SLOW_PATH and not self._has_fallen_back and self._widest == 1:
             self._widest = MOST_OPENINGS
+            self._serve()
 
     def prove(self, places: int) -> None:
         """So many requests were pending at the same moment."""

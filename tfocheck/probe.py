@@ -35,6 +35,9 @@ FALLBACK_PAUSES = (0.0, 0.3, 1.0)
 """Seconds before each further attempt after an unexpected fallback: other clients' pending requests
 may fill a short queue for a moment."""
 
+INSISTENCE = 1.5
+"""Seconds for which an ACK is repeated until more data comes."""
+
 SILENCE_CHECKS = 3
 SILENCE_PAUSE = 1.0
 """Seconds between the attempts that confirm a silence."""
@@ -234,7 +237,7 @@ class Probe:
             yield flow
         finally:
             lane.half_open.release()
-            session.run_later(self._close(flow))
+            session.run_later(self._close(flow, self._leave_queue(flow)))
 
     @contextlib.asynccontextmanager
     async def alone(
@@ -264,16 +267,13 @@ class Probe:
                 await self.answered_syn(flow, syn)
                 self._learn_places(flow, since, may_fall_back=may_fall_back)
                 yield flow
-                if flow.acknowledged is not None and flow.reset is None:
-                    await flow.complete(session.round_trip)
-                if flow.acknowledged is not None:
-                    lane.end_pending(flow)
             finally:
-                closing = asyncio.create_task(self._close(flow))
-                session.run_later(closing)
-                if flow.acknowledged is None and flow.reset is None:
-                    # Accepted or not, nobody else may go on until that is known.
-                    await asyncio.wait([closing], timeout=REPEAT_WAIT)
+                leaving = asyncio.create_task(self._leave_queue(flow))
+                session.run_later(self._close(flow, leaving))
+                if flow.acknowledged is None:
+                    # Accepted or not: its place is taken until that is known.
+                    lane.widen_for(REPEAT_WAIT)
+                await asyncio.wait([leaving])
 
     def _learn_places(self, flow: Flow, since: float, *, may_fall_back: bool) -> None:
         """What an opening beside others says of the server's queue.
@@ -299,7 +299,8 @@ class Probe:
         if doubtful:
             raise UnusableError("fell back beside other pending Fast Opens")
 
-    async def _close(self, flow: Flow) -> None:
+    async def _leave_queue(self, flow: Flow) -> None:
+        """See that the flow is not pending at the server any more."""
         round_trip = self.session.round_trip
         try:
             if flow.acknowledged is None and flow.reset is None and flow.icmp is None:
@@ -309,9 +310,12 @@ class Probe:
             if flow.acknowledged not in (None, 1) and not flow.fin_acknowledged:
                 await flow.complete(round_trip)
         finally:
-            # The rest of the closing does not concern the server's queue.
             self.session.lane.end_pending(flow)
-        await flow.close(round_trip)
+
+    async def _close(self, flow: Flow, leaving: Awaitable[None]) -> None:
+        # The rest of the closing does not concern the server's queue.
+        await leaving
+        await flow.close(self.session.round_trip)
 
     # --- what an application does with it -----------------------------------------------------
 
@@ -357,7 +361,7 @@ class Probe:
             return await session.ask_once_more(await session.ordinary_answer())
         # An application that closes by itself does so sooner or later: once is not enough.
         for _ in range(3):
-            flow = await session.plain_syn("control: plain connection")
+            flow = await session.plain_connection("control: plain connection")
             try:
                 if flow.syn_ack is None or await self._takes(flow, b"\r\n"):
                     return False
@@ -393,17 +397,15 @@ class Probe:
         session = self.session
         start = flow.next_offset
         await flow.send_data(data)
-        pause = max(0.25, 2 * session.round_trip)
-        deadline = time.monotonic() + session.timeout
 
         def taken() -> bool:
             return flow.has_acknowledged(start + len(data)) or flow.reset is not None
 
-        while not await flow.wait(taken, min(pause, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
-                return "data after the handshake was not acknowledged"
+        async def again() -> None:
             await flow.resend_from(start, data)
-            pause *= 2
+
+        if not await session.insist(flow, taken, again, session.timeout):
+            return "data after the handshake was not acknowledged"
         if flow.has_acknowledged(start + len(data)):
             return None
         return "the server reset the connection"
@@ -459,7 +461,8 @@ class Probe:
                     _mark(flows)
                     count = f" ({len(found)} of {made})" if need > 1 else ""
                     return Outcome(outcome.verdict, outcome.seen + count)
-            if not agreed and len(silent) >= max(2 * need - 1, 5) and len(silent) == made:
+            # Enough to suspect the stimulus, which is looked into; loss would pass by.
+            if unanswered is not None and len(silent) == made >= max(2 * need - 1, 5):
                 break
         turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
         if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
@@ -725,10 +728,10 @@ class Probe:
                 if flow.acknowledged != 1 + len(data):
                     raise UnusableError("the valid cookie was not honoured this time")
                 await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
-                silent.early = len(flow.stream)
+                silent.early = flow.reach
                 await flow.acknowledge()
-                silent.later = await flow.wait(
-                    lambda: len(flow.stream) > silent.early, await self.session.reply_wait()
+                silent.later = await self.session.insist(
+                    flow, lambda: flow.reach > silent.early, flow.acknowledge, INSISTENCE
                 )
                 silent.flow = flow
             return silent

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,12 +225,24 @@ class Session:
         self.learn_round_trip(flow)
         return flow
 
+    async def plain_connection(self, label: str) -> Flow:
+        """A plain connection to talk on: SYNs that get lost are replaced.
+
+        Its ``syn_ack`` is None when none of many was answered.
+        """
+        for _ in range(3 * max(self.attempts, 3)):
+            flow = await self.plain_syn(label)
+            if flow.syn_ack is not None:
+                break
+            self.close_later(flow)
+        return flow
+
     async def is_answering(self, *, patiently: bool = False) -> bool:
         """True if a plain SYN is answered now, within a few attempts.
 
         A No that is to count as a failure must be had ``patiently``: after many attempts.
         """
-        for _ in range(3 * self.attempts if patiently else self.attempts):
+        for _ in range((4 if patiently else 2) * self.attempts):
             flow = await self.plain_syn("control: plain SYN")
             self.close_later(flow)
             if flow.syn_ack is not None:
@@ -261,7 +273,7 @@ class Session:
         data, split = self.payload.data, self.payload.split
         seconds = min(self.timeout, 0.5 + 10 * ordinary.delay + 4 * self.round_trip)
         for damaged in (data[split:], data[:split] + data):
-            flow = await self.plain_syn("control: a damaged request")
+            flow = await self.plain_connection("control: a damaged request")
             try:
                 if flow.syn_ack is None:
                     return False
@@ -273,7 +285,7 @@ class Session:
 
     async def ask_once_more(self, answer: OrdinaryAnswer) -> bool:
         """Ask on another plain connection and add what comes; False when nothing came."""
-        flow = await self.plain_syn("control: plain connection")
+        flow = await self.plain_connection("control: plain connection")
         try:
             if flow.syn_ack is None:
                 return False
@@ -281,7 +293,7 @@ class Session:
             if signature is None:
                 return False
             answer.signatures.add(signature)
-            asked, first = flow.handshake_done_time, flow.first_data_time
+            asked, first = flow.asked_time, flow.first_data_time
             if asked is not None and first is not None:
                 delay = first - asked - (self.round_trips.smallest or 0.0)
                 answer.delay = max(answer.delay, delay)
@@ -295,7 +307,7 @@ class Session:
         A lost answer comes a retransmission later, which is a second while the server's timer has
         its first value (RFC 6298 section 2.1).
         """
-        return min(self.timeout, 1.5 + 10 * answer.delay + 4 * self.round_trip)
+        return 2.5 + 10 * min(answer.delay, self.timeout) + 4 * self.round_trip
 
     async def converse(self, flow: Flow, data: bytes, seconds: float) -> bytes | None:
         """Send data as the handshake's ACK and wait so long for the answer's stable part.
@@ -311,23 +323,39 @@ class Session:
         self, flow: Flow, seconds: float, *, resend: tuple[int, bytes] | None = None
     ) -> bytes | None:
         """Wait for the answer's stable part; None when the time is up or the server reset."""
-        deadline = time.monotonic() + seconds
-        pause = max(0.25, 2 * self.round_trip)
 
         def ended() -> bool:
-            return self.payload.signature(flow.stream) is not None or flow.reset is not None
+            answered = self.payload.signature(flow.stream) is not None
+            return answered or flow.has_ended
 
-        while not await flow.wait(ended, min(pause, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
-                return None
+        async def again() -> None:
             if resend is not None and not flow.has_acknowledged(resend[0] + len(resend[1])):
                 await flow.resend_from(*resend)
-            elif flow.server_has_closed:
-                return None
             else:
                 await flow.acknowledge()  # the first one may have been lost
-            pause *= 2
+
+        await self.insist(flow, ended, again, seconds)
         return self.payload.signature(flow.stream)
+
+    async def insist(
+        self,
+        flow: Flow,
+        seen: Callable[[], bool],
+        again: Callable[[], Awaitable[None]],
+        seconds: float,
+    ) -> bool:
+        """Wait until the condition holds, sending something again after longer and longer pauses.
+
+        False when the time is up, in seconds, before it does.
+        """
+        deadline = time.monotonic() + seconds
+        pause = max(0.25, 2 * self.round_trip)
+        while not await flow.wait(seen, min(pause, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            await again()
+            pause *= 1.5
+        return True
 
     async def quiet(self) -> float:
         """How long to look for an answer before it may be called absent, in seconds."""

@@ -239,6 +239,34 @@ class Flow(Listener):
         return None
 
     @property
+    def asked_time(self) -> float | None:
+        """When we last sent before the server's first data came, by the kernel's clock.
+
+        A request that got lost and was sent again counts from then on.
+        """
+        first = self.first_data_time
+        before = [
+            each.time
+            for each in self.packets
+            if each.sent and each.segment.has_ack and (first is None or each.time < first)
+        ]
+        return before[-1] if before else None
+
+    @property
+    def reach(self) -> int:
+        """How far the server's data has come, in bytes from its first one, gaps included."""
+        if self.server_isn is None:
+            return 0
+        return max(
+            (
+                relative(each.segment.seq, self.server_isn + 1) + len(each.segment.payload)
+                for each in self.received
+                if each.segment.payload and not each.segment.flags & Flags.SYN
+            ),
+            default=0,
+        )
+
+    @property
     def round_trip(self) -> float | None:
         """Seconds from our SYN to the first SYN-ACK."""
         first = self.syn_ack
