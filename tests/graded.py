@@ -71,7 +71,11 @@ def command(*arguments: str) -> list[str]:
 
 
 def grade(
-    scenario: str, *options: str, fault: str | None = None, impair: str | None = None
+    scenario: str,
+    *options: str,
+    fault: str | None = None,
+    impair: str | None = None,
+    hop: int | None = None,
 ) -> Graded:
     """``tfocheck lab run`` of a scenario, with these options of the check.
 
@@ -82,7 +86,7 @@ def grade(
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         exit_code = check_in_lab(
-            scenario, faults, ["-q", "--json", str(report), *options], impair=impair
+            scenario, faults, ["-q", "--json", str(report), *options], impair=impair, hop=hop
         )
         assert report.exists(), f"no report: exit {exit_code}"
         return Graded(exit_code, json.loads(report.read_text()))
