@@ -162,5 +162,11 @@ TRANSPARENT_PROXY = Path(
     proxy=True,
 )
 SYN_ACK_LOSS = Path("path.syn-ack-loss", impair="to-client syn-ack-loss 50%")
+ISN_SHIFTED = Path("path.sequence-rewritten", rewrite="isn-shifted")
+ACK_REWRITTEN = Path("path.sequence-rewritten", rewrite="ack-rewritten")
+COOKIE_CHANGED = Path("path.cookie-changed", rewrite="cookie-changed")
+OPTION_MOVED = Path("path.option-moved", rewrite="option-moved")
+MSS_CLAMPED = Path("path.mss-clamped", rewrite="mss-clamped")
+TIMESTAMPS_REMOVED = Path("path.timestamps-removed", rewrite="timestamps-removed")
 FARM_ROUTED = Path(farm="routed")
 FARM_TRANSLATED = Path(ruleset=_dnat(), farm="translated")

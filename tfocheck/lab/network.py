@@ -20,6 +20,7 @@ from tfocheck.lab.box import LEFT, RIGHT, Box
 from tfocheck.lab.impairment import Impairment
 from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, HOPS, Path
 from tfocheck.lab.namespaces import NetworkNamespace
+from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
 from tfocheck.lab.topology import Interface, Link, Route
 
@@ -167,7 +168,11 @@ class _Way:
     def _box(self, link: int) -> Box | None:
         if link == 0 and self._setup.impairment:
             return Box(_wire(), self._setup.impairment)
-        if link == self._path.hop(self._setup.hop) and self._path.impair:
+        if link != self._path.hop(self._setup.hop):
+            return None
+        if self._path.rewrite:
+            return Box(_wire(), rewrite=REWRITES[self._path.rewrite]())
+        if self._path.impair:
             seed = self._setup.impairment.seed if self._setup.impairment else 0
             return Box(_wire(), replace(Impairment.parse(self._path.impair), seed=seed))
         return None

@@ -165,6 +165,33 @@ _PATHS = (
         ExitCode.CONFORMS,
     ),
     _behind(
+        "isn-shifted",
+        "a firewall shifts sequence numbers, consistently",
+        middleboxes.ISN_SHIFTED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "ack-rewritten",
+        "a firewall has each SYN-ACK acknowledge the SYN alone",
+        middleboxes.ACK_REWRITTEN,
+    ),
+    _behind("cookie-changed", "a box changes the cookie in SYNs", middleboxes.COOKIE_CHANGED),
+    _behind(
+        "option-moved",
+        "a box changes the order of the options",
+        middleboxes.OPTION_MOVED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "mss-clamped", "a box lowers the MSS to 1200", middleboxes.MSS_CLAMPED, ExitCode.CONFORMS
+    ),
+    _behind(
+        "timestamps-removed",
+        "a box overwrites timestamps with NOPs",
+        middleboxes.TIMESTAMPS_REMOVED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
         "farm-one-key",
         "three servers with one address and one key",
         middleboxes.FARM_ROUTED,
