@@ -43,6 +43,13 @@ _hop_option = click.option(
     metavar="1|2|3",
     help="The router behind which a path scenario's middlebox stands (2 unless told otherwise).",
 )
+_rotate_option = click.option(
+    "--rotate-every",
+    type=float,
+    metavar="SECONDS",
+    help="How often scenarios key-rotation and key-change change the server's Fast Open key "
+    "(0.6 unless told otherwise).",
+)
 
 
 @click.command()
@@ -113,6 +120,7 @@ def list_faults() -> None:
 @_fault_option
 @_impair_option
 @_hop_option
+@_rotate_option
 @click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
 def run(name: str, check_options: tuple[str, ...], **setup: Any) -> None:
     """Grade the scenario NAME.
@@ -128,6 +136,7 @@ def run(name: str, check_options: tuple[str, ...], **setup: Any) -> None:
 @_fault_option
 @_impair_option
 @_hop_option
+@_rotate_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, command: tuple[str, ...], **setup: Any) -> None:
     """Run COMMAND, after --, beside the target of scenario NAME.
@@ -145,12 +154,13 @@ def check_in_lab(
     *,
     impair: str | None = None,
     hop: int | None = None,
+    rotate_every: float | None = None,
 ) -> int:
     """Grade a scenario with these faults and options of the check; returns its exit code.
 
     `impair` specifies a bad network (Impairment.parse()), `hop` is the router behind which the
-    scenario's middlebox stands. Raises LabError for an unknown name, a missing program, or a
-    machine that can't.
+    scenario's middlebox stands, `rotate_every` the seconds from one Fast Open key to the next.
+    Raises LabError for an unknown name, a missing program, or a machine that can't.
     """
     from tfocheck.lab.scenarios import OFF_PORT
 
@@ -174,7 +184,7 @@ def check_in_lab(
             )
         return run_check([target, *options])
 
-    return _in_lab(name, action, faults, impair, hop)
+    return _in_lab(name, action, faults, impair, hop, rotate_every)
 
 
 def _chooses_addresses(option: str) -> bool:
@@ -189,6 +199,7 @@ def _in_lab(
     faults: Sequence[str] = (),
     impair: str | None = None,
     hop: int | None = None,
+    rotate_every: float | None = None,
 ) -> int:
     from tfocheck.lab.impairment import Impairment
     from tfocheck.lab.runner import run_in_lab
@@ -196,7 +207,7 @@ def _in_lab(
 
     scenario = find_scenario(name)
     impairment = None if impair is None else Impairment.parse(impair)
-    return run_in_lab(scenario, action, Setup(tuple(faults), impairment, hop))
+    return run_in_lab(scenario, action, Setup(tuple(faults), impairment, hop, rotate_every))
 
 
 def _become(command: Sequence[str], target: str) -> int:

@@ -73,6 +73,14 @@ class Network:
     router_addresses: tuple[Addresses, ...] = ()
     routes: tuple[Route, ...] = ()
 
+    def hosts(self, name: str) -> str:
+        """The text of the lab's /etc/hosts, where the target has this name."""
+        lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+        lines += [f"{address.ip} {name}" for address in topology.usable(self.addresses)]
+        for hop, addresses in enumerate(self.router_addresses, start=1):
+            lines += [f"{address.ip} router{hop}.lab" for address in topology.usable(addresses)]
+        return "\n".join(lines) + "\n"
+
 
 def lay_out(scenario: Scenario, setup: Setup) -> Network:
     """Create the namespaces. Raises LabError."""

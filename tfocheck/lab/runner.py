@@ -48,7 +48,7 @@ from tfocheck.lab.children import (
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.namespaces import NetworkNamespace
 from tfocheck.lab.network import Network, lay_out
-from tfocheck.lab.scenarios import Scenario, Setup, check_setup
+from tfocheck.lab.scenarios import ROTATION_SECONDS, Scenario, Setup, check_setup
 
 Action = Callable[[str], int]
 
@@ -235,7 +235,7 @@ class _Init:
     def _build(self) -> NetworkNamespace:
         """The client's namespace; when this returns the server answers."""
         network = lay_out(self._scenario, self._setup)
-        namespaces.mount_private_files(_hosts(network, self._scenario.hostname))
+        namespaces.mount_private_files(network.hosts(self._scenario.hostname))
         connected = Gate()
         what = f"the {self._scenario.name} server"
         answering = [
@@ -247,6 +247,7 @@ class _Init:
             for box in network.boxes
         ]
         to_wait_for += self._start_middlebox(network, connected)
+        to_wait_for += self._start_rotation(network)
         self._await(self._start("the lab's network", lambda ready: _configure(network, ready)))
         connected.open()
         if self._scenario.program:
@@ -275,6 +276,16 @@ class _Init:
             self._start_essential("the proxy", router.proxy_work(node, connected))
             started.append(self._start("the proxy", servers.until_it_answers(node)))
         return started
+
+    def _start_rotation(self, network: Network) -> list[Child]:
+        rotation = self._scenario.rotation
+        if rotation is None:
+            return []
+        every = self._setup.rotate_every or ROTATION_SECONDS
+        return [
+            self._start_essential("the key rotation", servers.rotation_work(rotation, every, node))
+            for node in network.servers
+        ]
 
     def _start_essential(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
         child = self._start(what, work)
@@ -403,12 +414,3 @@ class _Init:
 def _configure(network: Network, ready: Callable[[], None]) -> None:
     topology.configure(network.links, network.routes)
     ready()
-
-
-def _hosts(network: Network, name: str) -> str:
-    """The text of the lab's /etc/hosts."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address.ip} {name}" for address in topology.usable(network.addresses)]
-    for hop, addresses in enumerate(network.router_addresses, start=1):
-        lines += [f"{address.ip} router{hop}.lab" for address in topology.usable(addresses)]
-    return "\n".join(lines) + "\n"

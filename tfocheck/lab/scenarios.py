@@ -28,6 +28,10 @@ COOKIE_NOT_REQUIRED = 0x200
 SYSTEM_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 ServerKind = Literal["kernel", "nginx", "haproxy", "reference"]
+Rotation = Literal["graceful", "hard"]
+
+ROTATION_SECONDS = 0.6
+_SHORTEST_ROTATION, _LONGEST_ROTATION = 0.05, 86_400.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Scenario:
 
     `path` is None where client and server are neighbours, else the routers between them. `keys` are
     the servers' Fast Open keys as in the sysctl net.ipv4.tcp_fastopen_key, one for each or one for
-    all; without them each has a random one.
+    all; without them each has a random one. `rotation` says whether the key changes every few
+    moments: "graceful" keeps the one before as backup, "hard" does not.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Scenario:
     package: str | None = None
     path: Path | None = None
     keys: tuple[str, ...] = ()
+    rotation: Rotation | None = None
 
     @property
     def hostname(self) -> str:
@@ -87,12 +93,14 @@ class Setup:
     """What a lab is asked for beyond its scenario.
 
     `faults` are the reference server's, `impairment` is a bad network beside the client, `hop` the
-    router, 1 to 3, behind which the scenario's middlebox stands (see Path.hop()).
+    router, 1 to 3, behind which the scenario's middlebox stands (see Path.hop()),
+    `rotate_every` the seconds from one key to the next (None: ROTATION_SECONDS).
     """
 
     faults: tuple[str, ...] = ()
     impairment: Impairment | None = None
     hop: int | None = None
+    rotate_every: float | None = None
 
 
 def _kernel(
@@ -232,6 +240,22 @@ _ALL = (
         CLIENT | SERVER,
         fast_open_queue=1,
     ),
+    Scenario(
+        "key-rotation",
+        "Linux that changes its key, the one before stays good for one change",
+        ExitCode.CONFORMS,
+        "kernel",
+        CLIENT | SERVER,
+        rotation="graceful",
+    ),
+    Scenario(
+        "key-change",
+        "Linux that changes its key, and the one before is no good at once",
+        ExitCode.CONFORMS,
+        "kernel",
+        CLIENT | SERVER,
+        rotation="hard",
+    ),
     _nginx("nginx", "nginx, listen 8080 fastopen=256", ExitCode.CONFORMS, 256),
     _nginx("nginx-off", "nginx without fastopen=", ExitCode.NOT_OFFERED, None),
     Scenario(
@@ -289,6 +313,7 @@ def check_faults(scenario: Scenario, faults: Sequence[str]) -> None:
 def check_setup(scenario: Scenario, setup: Setup) -> None:
     """Raise LabError (exit code 2) unless the scenario can be built that way."""
     check_faults(scenario, setup.faults)
+    _check_rotation(scenario, setup.rotate_every)
     if setup.hop is None:
         return
     if scenario.path is None or not scenario.path.is_movable:
@@ -300,6 +325,23 @@ def check_setup(scenario: Scenario, setup: Setup) -> None:
     if setup.hop not in HOPS:
         raise LabError(
             f"--hop {setup.hop}: there are routers 1 to {len(HOPS)} on the way", ExitCode.USAGE
+        )
+
+
+def _check_rotation(scenario: Scenario, rotate_every: float | None) -> None:
+    if rotate_every is None:
+        return
+    if scenario.rotation is None:
+        rotating = " and ".join(name for name, each in SCENARIOS.items() if each.rotation)
+        raise LabError(
+            f"--rotate-every is for the scenarios {rotating}, not for {scenario.name}",
+            ExitCode.USAGE,
+        )
+    if not _SHORTEST_ROTATION <= rotate_every <= _LONGEST_ROTATION:
+        raise LabError(
+            f"--rotate-every {rotate_every:g}: from {_SHORTEST_ROTATION:g} to "
+            f"{_LONGEST_ROTATION:g} seconds",
+            ExitCode.USAGE,
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import os
 import socket
 import time
@@ -12,8 +14,8 @@ from pathlib import Path
 from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
-from tfocheck.lab.scenarios import OFF_PORT, PORT, Scenario, find_program
+from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace, set_sysctl
+from tfocheck.lab.scenarios import OFF_PORT, PORT, Rotation, Scenario, find_program
 from tfocheck.lab.topology import has_ipv6
 
 LOG = LAB_FILES / "server.log"
@@ -61,6 +63,38 @@ def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
         ready()
 
     return work
+
+
+def rotation_work(
+    rotation: Rotation, every: float, node: NetworkNamespace
+) -> Callable[[Ready], None]:
+    """Change the server's Fast Open key every so many seconds, for ever; ready with the first."""
+
+    def work(ready: Ready) -> None:
+        node.enter()
+        _set_keys(rotation, 0)
+        ready()
+        began = time.monotonic()
+        for number in itertools.count(1):
+            time.sleep(max(0.0, began + number * every - time.monotonic()))
+            _set_keys(rotation, number)
+
+    return work
+
+
+def _set_keys(rotation: Rotation, number: int) -> None:
+    """The key of that number, with the one before as backup if that is graceful.
+
+    The sysctl takes a primary and a backup key (ip-sysctl.rst, tcp_fastopen_key): cookies are made
+    with the primary one, and accepted if either made them.
+    """
+    keys = [number, number - 1] if rotation == "graceful" and number else [number]
+    set_sysctl("net/ipv4/tcp_fastopen_key", ",".join(_key(each) for each in keys))
+
+
+def _key(number: int) -> str:
+    digits = hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
+    return "-".join(digits[start : start + 8] for start in range(0, 32, 8))
 
 
 def last_words() -> str:
