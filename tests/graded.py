@@ -70,19 +70,17 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tfocheck", *arguments]
 
 
-def grade(
-    scenario: str, *options: str, fault: str | None = None, impair: str | None = None
-) -> Graded:
+def grade(scenario: str, *options: str, fault: str | None = None, **setup: Any) -> Graded:
     """``tfocheck lab run`` of a scenario, with these options of the check.
 
-    The lab is forked off this process: what is imported already need not be imported again.
+    `setup` is impair, hop and rotate_every of check_in_lab(). The lab is forked off this process:
+    what is imported already need not be imported again.
     """
     require(scenario)
     faults = [fault] if fault else []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        exit_code = check_in_lab(
-            scenario, faults, ["-q", "--json", str(report), *options], impair=impair
-        )
+        check_options = ["-q", "--json", str(report), *options]
+        exit_code = check_in_lab(scenario, faults, check_options, **setup)
         assert report.exists(), f"no report: exit {exit_code}"
         return Graded(exit_code, json.loads(report.read_text()))

@@ -7,13 +7,17 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+# Loaded once, for all the labs that are forked.
+import pyroute2.iproute.linux  # noqa: F401
 import pytest
 
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.runner import run_in_lab
-from tfocheck.lab.scenarios import SCENARIOS
+from tfocheck.lab.scenarios import SCENARIOS, Setup
 
 InLab = Callable[..., Any]
+
+_AS_IT_IS = Setup()
 
 
 def unavailable(reason: str) -> None:
@@ -38,14 +42,17 @@ def in_lab(_lab_possible: str) -> InLab:
     """`in_lab(name, function, *arguments)`: what function gives back inside the lab.
 
     The function runs in a forked process in the client's namespace; its result travels as JSON.
+    `setup=` says how the lab is to be built.
     """
     if _lab_possible:
         unavailable(_lab_possible)
 
-    def call(name: str, function: Callable[..., Any], *arguments: object) -> Any:
+    def call(
+        name: str, function: Callable[..., Any], *arguments: object, setup: Setup = _AS_IT_IS
+    ) -> Any:
         scenario = SCENARIOS[name]
         if scenario.missing_program():
-            unavailable(f"{name} needs the Debian package {scenario.package}")
+            unavailable(f"{name} needs the Debian package {scenario.missing_program()}")
         read_end, write_end = os.pipe()
 
         def action(_target: str) -> int:
@@ -53,7 +60,7 @@ def in_lab(_lab_possible: str) -> InLab:
             return 0
 
         try:
-            assert run_in_lab(scenario, action) == 0
+            assert run_in_lab(scenario, action, setup) == 0
         finally:
             os.close(write_end)
             with os.fdopen(read_end, "rb") as results:

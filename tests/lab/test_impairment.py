@@ -122,7 +122,7 @@ def test_delays_spread_over_delay_plus_and_minus_jitter() -> None:
 def test_jitter_swaps_nothing_within_a_flow() -> None:
     gap = 0.001
     seen = fates("delay 50ms, jitter 50ms", gap=gap)
-    arrivals = [due + number * gap for number, (due,) in enumerate(seen)]
+    arrivals = [round(due + number * gap, 9) for number, (due,) in enumerate(seen)]
     assert arrivals == sorted(arrivals)
     dice = Fates(Impairment.parse("delay 50ms, jitter 50ms"), "to-server")
     apart = [dice.due(number * gap, bytes([number]), False)[0] for number in range(100)]

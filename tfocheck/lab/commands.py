@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ _OUTCOMES = {
     ExitCode.CONFORMS: "conforms (exit 0)",
     ExitCode.FAILED: "a requirement fails (exit 1)",
     ExitCode.NOT_OFFERED: "not offered (exit 3)",
+    ExitCode.UNREACHABLE: "the path is at fault (exit 4)",
 }
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -34,6 +36,19 @@ _impair_option = click.option(
     help="Put a bad network between client and server, e.g. 'delay 50ms, jitter 20ms, loss 10%, "
     "reorder 5%, duplicate 5%, seed 7'. Delay is one way; to-server or to-client before a word "
     "limits it to that direction; there are syn-ack-loss and hold (of reordered packets) as well.",
+)
+_hop_option = click.option(
+    "--hop",
+    type=int,
+    metavar="1|2|3",
+    help="The router behind which a path scenario's middlebox stands (2 unless told otherwise).",
+)
+_rotate_option = click.option(
+    "--rotate-every",
+    type=float,
+    metavar="SECONDS",
+    help="How often scenarios key-rotation and key-change change the server's Fast Open key "
+    "(0.6 unless told otherwise).",
 )
 
 
@@ -65,14 +80,14 @@ def list_scenarios() -> None:
 
     rows: list[tuple[str, ...]] = []
     for scenario in SCENARIOS.values():
-        package = scenario.missing_program()
-        lacking = f"needs {scenario.program} (missing): apt-get install {package}"
+        missing = scenario.missing_programs()
+        names, packages = (" ".join(each[number] for each in missing) for number in (0, 1))
         rows.append(
             (
                 scenario.name,
                 scenario.summary,
                 _OUTCOMES[scenario.expected],
-                lacking if package else "",
+                f"needs {names} (missing): apt-get install {packages}" if missing else "",
             )
         )
     headers = ["scenario", "what it is", "a check says", ""]
@@ -104,41 +119,48 @@ def list_faults() -> None:
 @click.argument("name")
 @_fault_option
 @_impair_option
+@_hop_option
+@_rotate_option
 @click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
-def run(
-    name: str, faults: tuple[str, ...], impair: str | None, check_options: tuple[str, ...]
-) -> None:
+def run(name: str, check_options: tuple[str, ...], **setup: Any) -> None:
     """Grade the scenario NAME.
 
     CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4, and tells of port
     8081, where each server listens without Fast Open (--off-port), unless they say otherwise.
     """
-    _leave(lambda: check_in_lab(name, faults, check_options, impair=impair))
+    _leave(lambda: check_in_lab(name, check_options=check_options, **setup))
 
 
 @lab.command(name="exec")
 @click.argument("name")
 @_fault_option
 @_impair_option
+@_hop_option
+@_rotate_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def execute(
-    name: str, faults: tuple[str, ...], impair: str | None, command: tuple[str, ...]
-) -> None:
+def execute(name: str, command: tuple[str, ...], **setup: Any) -> None:
     """Run COMMAND, after --, beside the target of scenario NAME.
 
     The target's host:port is in the environment variable TFOCHECK_TARGET; on port 8081 the host
     listens without Fast Open. The exit code is the command's.
     """
-    _leave(lambda: _in_lab(name, lambda target: _become(command, target), faults, impair))
+    _leave(lambda: _in_lab(name, lambda target: _become(command, target), **setup))
 
 
 def check_in_lab(
-    name: str, faults: Sequence[str], check_options: Sequence[str], *, impair: str | None = None
+    name: str,
+    faults: Sequence[str],
+    check_options: Sequence[str],
+    *,
+    impair: str | None = None,
+    hop: int | None = None,
+    rotate_every: float | None = None,
 ) -> int:
     """Grade a scenario with these faults and options of the check; returns its exit code.
 
-    `impair` specifies a bad network (Impairment.parse()). Raises LabError for an unknown name, a
-    missing program, or a machine that can't.
+    `impair` specifies a bad network (Impairment.parse()), `hop` is the router behind which the
+    scenario's middlebox stands, `rotate_every` the seconds from one Fast Open key to the next.
+    Raises LabError for an unknown name, a missing program, or a machine that can't.
     """
     from tfocheck.lab.scenarios import OFF_PORT
 
@@ -162,7 +184,7 @@ def check_in_lab(
             )
         return run_check([target, *options])
 
-    return _in_lab(name, action, faults, impair)
+    return _in_lab(name, action, faults, impair, hop, rotate_every)
 
 
 def _chooses_addresses(option: str) -> bool:
@@ -172,7 +194,12 @@ def _chooses_addresses(option: str) -> bool:
 
 
 def _in_lab(
-    name: str, action: Callable[[str], int], faults: Sequence[str], impair: str | None
+    name: str,
+    action: Callable[[str], int],
+    faults: Sequence[str] = (),
+    impair: str | None = None,
+    hop: int | None = None,
+    rotate_every: float | None = None,
 ) -> int:
     from tfocheck.lab.impairment import Impairment
     from tfocheck.lab.runner import run_in_lab
@@ -180,7 +207,7 @@ def _in_lab(
 
     scenario = find_scenario(name)
     impairment = None if impair is None else Impairment.parse(impair)
-    return run_in_lab(scenario, action, Setup(tuple(faults), impairment))
+    return run_in_lab(scenario, action, Setup(tuple(faults), impairment, hop, rotate_every))
 
 
 def _become(command: Sequence[str], target: str) -> int:

@@ -180,7 +180,12 @@ def _open_directory(path: Path) -> int | None:
         return None
 
 
-def set_sysctl(name: str, value: int) -> None:
+def has_sysctl(name: str) -> bool:
+    """Whether the current network namespace has this sysctl."""
+    return Path("/proc/sys", name).exists()
+
+
+def set_sysctl(name: str, value: int | str) -> None:
     """Set a sysctl as seen from the current network namespace, e.g. "net/ipv4/tcp_fastopen".
 
     Raises LabError when /proc/sys is read-only.

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from tfocheck.errors import ExitCode
-from tfocheck.lab import namespaces, servers, topology
+from tfocheck.lab import namespaces, router, servers, topology
 from tfocheck.lab.box import box_work
 from tfocheck.lab.children import (
     Child,
@@ -48,7 +48,7 @@ from tfocheck.lab.children import (
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.namespaces import NetworkNamespace
 from tfocheck.lab.network import Network, lay_out
-from tfocheck.lab.scenarios import Scenario, Setup, check_faults
+from tfocheck.lab.scenarios import ROTATION_SECONDS, Scenario, Setup, check_setup
 
 Action = Callable[[str], int]
 
@@ -72,7 +72,7 @@ def run_in_lab(scenario: Scenario, action: Action, setup: Setup = _AS_IT_IS) -> 
     code is what the action returned or gave to sys.exit, or 128 + N after signal N. Everything is
     removed before this returns, and also when this process is killed. Raises LabError.
     """
-    check_faults(scenario, setup.faults)
+    check_setup(scenario, setup)
     if not sys.platform.startswith("linux"):
         raise LabError("a lab needs Linux: it is made of the kernel's namespaces")
     if scenario.missing_program():
@@ -234,29 +234,58 @@ class _Init:
 
     def _build(self) -> NetworkNamespace:
         """The client's namespace; when this returns the server answers."""
-        names = [str(address.ip) for address in topology.usable(topology.SERVER_ADDRESSES)]
-        namespaces.mount_private_files(
-            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
-            + "".join(f"{name} {self._scenario.hostname}\n" for name in names)
-        )
         network = lay_out(self._scenario, self._setup)
+        namespaces.mount_private_files(network.hosts(self._scenario.hostname))
         connected = Gate()
         what = f"the {self._scenario.name} server"
-        work = servers.server_work(self._scenario, self._setup.faults, network.server, connected)
-        server = self._start_essential(what, work)
-        boxes = [
+        answering = [
+            self._start_essential(what, self._server_work(server, connected))
+            for server in network.servers
+        ]
+        to_wait_for = [
             self._start_essential("the impairment box", box_work(box, connected))
             for box in network.boxes
         ]
+        to_wait_for += self._start_middlebox(network, connected)
+        to_wait_for += self._start_rotation(network)
         self._await(self._start("the lab's network", lambda ready: _configure(network, ready)))
         connected.open()
         if self._scenario.program:
-            self._await(self._start(what, servers.until_it_answers(network.server)))
-        else:
-            self._await(server)
-        for box in boxes:
-            self._await(box)
+            answering = [
+                self._start(what, servers.until_it_answers(node)) for node in network.servers
+            ]
+        for child in (*answering, *to_wait_for):
+            self._await(child)
         return network.client
+
+    def _server_work(
+        self, node: NetworkNamespace, connected: Gate
+    ) -> Callable[[Callable[[], None]], None]:
+        return servers.server_work(self._scenario, self._setup.faults, node, connected)
+
+    def _start_middlebox(self, network: Network, connected: Gate) -> list[Child]:
+        """What happens on the router that the user chose; returns what must be waited for."""
+        path = self._scenario.path
+        if path is None:
+            return []
+        node = network.routers[path.hop(self._setup.hop) - 1]
+        started = []
+        if path.ruleset:
+            started.append(self._start("the router's nftables", router.rules_work(path, node)))
+        if path.proxy:
+            self._start_essential("the proxy", router.proxy_work(node, connected))
+            started.append(self._start("the proxy", servers.until_it_answers(node)))
+        return started
+
+    def _start_rotation(self, network: Network) -> list[Child]:
+        rotation = self._scenario.rotation
+        if rotation is None:
+            return []
+        every = self._setup.rotate_every or ROTATION_SECONDS
+        return [
+            self._start_essential("the key rotation", servers.rotation_work(rotation, every, node))
+            for node in network.servers
+        ]
 
     def _start_essential(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
         child = self._start(what, work)
@@ -383,5 +412,5 @@ class _Init:
 
 
 def _configure(network: Network, ready: Callable[[], None]) -> None:
-    topology.configure(list(network.links))
+    topology.configure(network.links, network.routes)
     ready()

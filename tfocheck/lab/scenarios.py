@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tfocheck.errors import ExitCode
+from tfocheck.lab import middleboxes
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.impairment import Impairment
+from tfocheck.lab.middleboxes import HOPS, Path
 
 PORT = 8080
 # In every scenario the server also listens here, the same but without Fast Open.
@@ -26,6 +28,10 @@ COOKIE_NOT_REQUIRED = 0x200
 SYSTEM_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 ServerKind = Literal["kernel", "nginx", "haproxy", "reference"]
+Rotation = Literal["graceful", "hard"]
+
+ROTATION_SECONDS = 0.6
+_SHORTEST_ROTATION, _LONGEST_ROTATION = 0.05, 86_400.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Scenario:
     listener's limit of pending Fast Open requests (socket option TCP_FASTOPEN); None leaves the
     option unset, and then Linux offers no Fast Open on that listener (haproxy and the reference
     server choose their own limits). `expected` is the exit code of a check without faults.
+
+    `path` is None where client and server are neighbours, else the routers between them. `keys` are
+    the servers' Fast Open keys as in the sysctl net.ipv4.tcp_fastopen_key, one for each or one for
+    all; without them each has a random one. `rotation` says whether the key changes every few
+    moments: "graceful" keeps the one before as backup, "hard" does not.
     """
 
     name: str
@@ -46,6 +57,9 @@ class Scenario:
     fast_open_queue: int | None = 16
     program: str | None = None
     package: str | None = None
+    path: Path | None = None
+    keys: tuple[str, ...] = ()
+    rotation: Rotation | None = None
 
     @property
     def hostname(self) -> str:
@@ -57,19 +71,36 @@ class Scenario:
         """What a check inside the lab is given: host:port."""
         return f"{self.hostname}:{PORT}"
 
+    @property
+    def path_fault(self) -> str | None:
+        """The name of what is wrong with the path, e.g. "path.option-stripped"."""
+        return self.path.fault if self.path else None
+
+    def missing_programs(self) -> tuple[tuple[str, str], ...]:
+        """What isn't on this machine: the programs, each with the Debian package to install."""
+        programs = self.path.programs if self.path else ()
+        if self.program and self.package:
+            programs = ((self.program, self.package), *programs)
+        return tuple(each for each in programs if not find_program(each[0]))
+
     def missing_program(self) -> str | None:
-        """The Debian package to install if the server's program isn't on this machine."""
-        if self.program is None or find_program(self.program):
-            return None
-        return self.package
+        """The Debian package to install first if a program isn't on this machine."""
+        return next((package for _, package in self.missing_programs()), None)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a lab is asked for beyond its scenario: the reference server's faults, a bad network."""
+    """What a lab is asked for beyond its scenario.
+
+    `faults` are the reference server's, `impairment` is a bad network beside the client, `hop` the
+    router, 1 to 3, behind which the scenario's middlebox stands (see Path.hop()),
+    `rotate_every` the seconds from one key to the next (None: ROTATION_SECONDS).
+    """
 
     faults: tuple[str, ...] = ()
     impairment: Impairment | None = None
+    hop: int | None = None
+    rotate_every: float | None = None
 
 
 def _kernel(
@@ -83,6 +114,113 @@ def _nginx(name: str, summary: str, expected: ExitCode, fast_open_queue: int | N
         name, summary, expected, "nginx", CLIENT | SERVER, fast_open_queue, "nginx", "nginx-light"
     )
 
+
+def _behind(
+    name: str,
+    summary: str,
+    path: Path,
+    expected: ExitCode = ExitCode.UNREACHABLE,
+    keys: tuple[str, ...] = (),
+) -> Scenario:
+    """A Linux server behind three routers."""
+    return Scenario(name, summary, expected, "kernel", CLIENT | SERVER, path=path, keys=keys)
+
+
+_KEYS = (
+    "0a0a0a0a-1b1b1b1b-2c2c2c2c-3d3d3d3d",
+    "4e4e4e4e-5f5f5f5f-60606060-71717171",
+    "82828282-93939393-a4a4a4a4-b5b5b5b5",
+)
+
+_PATHS = (
+    _behind(
+        "routed", "Linux behind three routers, nothing wrong", middleboxes.CLEAR, ExitCode.CONFORMS
+    ),
+    _behind(
+        "option-stripped",
+        "a router overwrites the option with NOPs, both ways",
+        middleboxes.OPTION_STRIPPED,
+    ),
+    _behind(
+        "option-stripped-reply",
+        "a router overwrites the option in SYN-ACKs only",
+        middleboxes.OPTION_STRIPPED_REPLY,
+    ),
+    _behind("option-dropped", "a router drops SYNs with the option", middleboxes.OPTION_DROPPED),
+    _behind("syn-data-dropped", "a router drops SYNs with data", middleboxes.SYN_DATA_DROPPED),
+    _behind(
+        "after-open-dropped",
+        "a router drops everything after a Fast Open handshake",
+        middleboxes.AFTER_OPEN_DROPPED,
+    ),
+    _behind("nat-pool", "each connection leaves from another address", middleboxes.NAT_POOL),
+    _behind("synproxy", "a router answers SYNs itself (SYNPROXY)", middleboxes.SYNPROXY),
+    Scenario(
+        "transparent-proxy",
+        "haproxy without tfo catches connections to nginx with it",
+        ExitCode.UNREACHABLE,
+        "nginx",
+        CLIENT | SERVER,
+        256,
+        "nginx",
+        "nginx-light",
+        path=middleboxes.TRANSPARENT_PROXY,
+    ),
+    _behind(
+        "synack-loss",
+        "half of the SYN-ACKs get lost, nothing else",
+        middleboxes.SYN_ACK_LOSS,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "isn-shifted",
+        "a firewall shifts sequence numbers, consistently",
+        middleboxes.ISN_SHIFTED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "ack-rewritten",
+        "a firewall has each SYN-ACK acknowledge the SYN alone",
+        middleboxes.ACK_REWRITTEN,
+    ),
+    _behind("cookie-changed", "a box changes the cookie in SYNs", middleboxes.COOKIE_CHANGED),
+    _behind(
+        "option-moved",
+        "a box changes the order of the options",
+        middleboxes.OPTION_MOVED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "mss-clamped", "a box lowers the MSS to 1200", middleboxes.MSS_CLAMPED, ExitCode.CONFORMS
+    ),
+    _behind(
+        "timestamps-removed",
+        "a box overwrites timestamps with NOPs",
+        middleboxes.TIMESTAMPS_REMOVED,
+        ExitCode.CONFORMS,
+    ),
+    _behind(
+        "farm-one-key",
+        "three servers with one address and one key",
+        middleboxes.FARM_ROUTED,
+        ExitCode.CONFORMS,
+        _KEYS[:1],
+    ),
+    _behind(
+        "farm-three-keys",
+        "three servers with one address and a key each",
+        middleboxes.FARM_ROUTED,
+        ExitCode.FAILED,
+        _KEYS,
+    ),
+    _behind(
+        "farm-dnat",
+        "three servers behind DNAT: one key, but an address each",
+        middleboxes.FARM_TRANSLATED,
+        ExitCode.FAILED,
+        _KEYS[:1],
+    ),
+)
 
 _ALL = (
     _kernel("linux", "the Linux kernel's server, tcp_fastopen=3", ExitCode.CONFORMS, 3),
@@ -101,6 +239,22 @@ _ALL = (
         ExitCode.CONFORMS,
         CLIENT | SERVER,
         fast_open_queue=1,
+    ),
+    Scenario(
+        "key-rotation",
+        "Linux that changes its key, the one before stays good for one change",
+        ExitCode.CONFORMS,
+        "kernel",
+        CLIENT | SERVER,
+        rotation="graceful",
+    ),
+    Scenario(
+        "key-change",
+        "Linux that changes its key, and the one before is no good at once",
+        ExitCode.CONFORMS,
+        "kernel",
+        CLIENT | SERVER,
+        rotation="hard",
     ),
     _nginx("nginx", "nginx, listen 8080 fastopen=256", ExitCode.CONFORMS, 256),
     _nginx("nginx-off", "nginx without fastopen=", ExitCode.NOT_OFFERED, None),
@@ -124,7 +278,7 @@ _ALL = (
     ),
 )
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*_ALL, *_PATHS)}
 
 
 def find_scenario(name: str) -> Scenario:
@@ -154,6 +308,41 @@ def check_faults(scenario: Scenario, faults: Sequence[str]) -> None:
     for fault in faults:
         if fault not in known:
             raise _unknown("fault", fault, known, "tfocheck lab faults")
+
+
+def check_setup(scenario: Scenario, setup: Setup) -> None:
+    """Raise LabError (exit code 2) unless the scenario can be built that way."""
+    check_faults(scenario, setup.faults)
+    _check_rotation(scenario, setup.rotate_every)
+    if setup.hop is None:
+        return
+    if scenario.path is None or not scenario.path.is_movable:
+        raise LabError(
+            f"--hop is for scenarios with something on the way, {scenario.name} has nothing there "
+            "to be moved: see `tfocheck lab list`",
+            ExitCode.USAGE,
+        )
+    if setup.hop not in HOPS:
+        raise LabError(
+            f"--hop {setup.hop}: there are routers 1 to {len(HOPS)} on the way", ExitCode.USAGE
+        )
+
+
+def _check_rotation(scenario: Scenario, rotate_every: float | None) -> None:
+    if rotate_every is None:
+        return
+    if scenario.rotation is None:
+        rotating = " and ".join(name for name, each in SCENARIOS.items() if each.rotation)
+        raise LabError(
+            f"--rotate-every is for the scenarios {rotating}, not for {scenario.name}",
+            ExitCode.USAGE,
+        )
+    if not _SHORTEST_ROTATION <= rotate_every <= _LONGEST_ROTATION:
+        raise LabError(
+            f"--rotate-every {rotate_every:g}: from {_SHORTEST_ROTATION:g} to "
+            f"{_LONGEST_ROTATION:g} seconds",
+            ExitCode.USAGE,
+        )
 
 
 def find_program(name: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import os
 import socket
 import time
@@ -12,9 +14,9 @@ from pathlib import Path
 from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
-from tfocheck.lab.scenarios import OFF_PORT, PORT, Scenario, find_program
-from tfocheck.lab.topology import SERVER_ADDRESSES, has_ipv6, usable
+from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace, set_sysctl
+from tfocheck.lab.scenarios import OFF_PORT, PORT, Rotation, Scenario, find_program
+from tfocheck.lab.topology import has_ipv6
 
 LOG = LAB_FILES / "server.log"
 _POLL_SECONDS = 0.005
@@ -34,7 +36,7 @@ def server_work(
     """
 
     def work(ready: Ready) -> None:
-        _detach()
+        detach()
         node.enter()
         if scenario.server == "kernel":
             _serve_kernel(scenario, ready)
@@ -47,7 +49,7 @@ def server_work(
 
 
 def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
-    """Call ready() once the server gives an HTTP answer on each of its addresses.
+    """Call ready() once the server gives an HTTP answer over each family, from its own loopback.
 
     That a port is listening is not enough: nginx asks for Fast Open only after listen(). One port
     is enough: nginx and haproxy have opened all of them before they answer on any.
@@ -55,12 +57,44 @@ def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
 
     def work(ready: Ready) -> None:
         node.enter()
-        for address in usable(SERVER_ADDRESSES):
-            while not _answers(str(address.ip)):
+        for address in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+            while not _answers(address):
                 time.sleep(_POLL_SECONDS)
         ready()
 
     return work
+
+
+def rotation_work(
+    rotation: Rotation, every: float, node: NetworkNamespace
+) -> Callable[[Ready], None]:
+    """Change the server's Fast Open key every so many seconds, for ever; ready with the first."""
+
+    def work(ready: Ready) -> None:
+        node.enter()
+        _set_keys(rotation, 0)
+        ready()
+        began = time.monotonic()
+        for number in itertools.count(1):
+            time.sleep(max(0.0, began + number * every - time.monotonic()))
+            _set_keys(rotation, number)
+
+    return work
+
+
+def _set_keys(rotation: Rotation, number: int) -> None:
+    """The key of that number, with the one before as backup if that is graceful.
+
+    The sysctl takes a primary and a backup key (ip-sysctl.rst, tcp_fastopen_key): cookies are made
+    with the primary one, and accepted if either made them.
+    """
+    keys = [number, number - 1] if rotation == "graceful" and number else [number]
+    set_sysctl("net/ipv4/tcp_fastopen_key", ",".join(_key(each) for each in keys))
+
+
+def _key(number: int) -> str:
+    digits = hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
+    return "-".join(digits[start : start + 8] for start in range(0, 32, 8))
 
 
 def last_words() -> str:
@@ -71,8 +105,9 @@ def last_words() -> str:
     return "it has no log"
 
 
-def _detach() -> None:
-    # In a session of its own Ctrl-C does not reach the server: it must outlive the check.
+def detach() -> None:
+    """Have a server outlive the check, and write what it says into the log."""
+    # In a session of its own Ctrl-C does not reach it.
     os.setsid()
     os.chdir("/")
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -120,9 +155,11 @@ def _execute(scenario: Scenario) -> None:
 
 
 def missing(scenario: Scenario) -> str:
-    """The line for a scenario whose program is not on this machine."""
+    """The line for a scenario whose programs are not all on this machine."""
+    programs, packages = zip(*scenario.missing_programs(), strict=True)
     return (
-        f"the scenario {scenario.name} needs {scenario.program}: apt-get install {scenario.package}"
+        f"the scenario {scenario.name} needs {' and '.join(programs)}: "
+        f"apt-get install {' '.join(packages)}"
     )
 
 

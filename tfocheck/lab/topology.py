@@ -14,8 +14,9 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import Any
 
 from tfocheck.lab.errors import LabError
@@ -62,6 +63,24 @@ class Link:
     right: Interface
 
 
+@dataclass(frozen=True)
+class Route:
+    """The way from a node to a network; of several gateways a flow's addresses and ports choose.
+
+    `source` is the address that the kernel then sends from, if the node has several.
+    """
+
+    node: NetworkNamespace
+    destination: str
+    gateways: tuple[str, ...]
+    source: str | None = None
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return ip_network(self.destination).version
+
+
 def has_ipv6() -> bool:
     """Whether this machine's kernel does IPv6 (it may be switched off at boot)."""
     return os.path.isdir("/proc/sys/net/ipv6")
@@ -93,8 +112,8 @@ def silence(node: NetworkNamespace) -> None:
             set_sysctl(f"net/ipv6/conf/{settings}/disable_ipv6", 1)
 
 
-def configure(links: list[Link]) -> None:
-    """Create the links, give them their addresses and set everything up, loopbacks too.
+def configure(links: Iterable[Link], routes: Iterable[Route] = ()) -> None:
+    """Create the links, give them their addresses, set everything up (loopbacks too), add routes.
 
     Moves the calling process between namespaces. Raises LabError.
     """
@@ -122,6 +141,11 @@ def configure(links: list[Link]) -> None:
             _settle_carrier(interface.name)
             if interface.whole_frames:
                 _send_whole_frames(interface.name)
+        for route in routes:
+            if route.version == 4 or has_ipv6():
+                route.node.enter()
+                with IPRoute() as netlink:
+                    _add_route(netlink, route)
     except NetlinkError as error:
         raise LabError(f"can't set up the lab's network ({error}): it needs veth") from error
 
@@ -138,6 +162,15 @@ def _set_up(netlink: Any, name: str, addresses: tuple[IPv4Interface | IPv6Interf
         )
     netlink.link("set", index=index, state="up")
     _prefer_first(netlink, index, addresses)
+
+
+def _add_route(netlink: Any, route: Route) -> None:
+    family = socket.AF_INET if route.version == 4 else socket.AF_INET6
+    gateways: list[dict[str, Any]] = [{"gateway": gateway} for gateway in route.gateways]
+    way: dict[str, Any] = gateways[0] if len(gateways) == 1 else {"multipath": gateways}
+    if route.source:
+        way["prefsrc"] = route.source
+    netlink.route("add", family=family, dst=route.destination, **way)
 
 
 def _prefer_first(
