@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ from tfocheck.errors import ExitCode
 from tfocheck.lab import namespaces
 from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.scenarios import OFF_PORT, PORT, SCENARIOS, check_faults, find_scenario
+from tfocheck.lab.scenarios import (
+    OFF_PORT,
+    PORT,
+    SCENARIOS,
+    Setup,
+    check_faults,
+    check_setup,
+    find_scenario,
+)
+from tfocheck.lab.topology import SERVER_ADDRESSES, usable
+from tfocheck.tcp.segment import Segment
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 TCPI_OPT_SYN_DATA = 32  # linux/tcp.h: the SYN-ACK acknowledged the SYN's data
@@ -125,3 +136,59 @@ def test_unknown_fault_is_wrong_usage() -> None:
     with pytest.raises(LabError, match=r"unknown fault 'nosuch'.*tfocheck lab faults") as caught:
         check_faults(SCENARIOS["reference"], ["nosuch"])
     assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_a_hop_is_for_what_stands_on_the_way() -> None:
+    for name in ("linux", "routed", "farm-one-key"):
+        with pytest.raises(LabError, match=f"--hop.*{name} has nothing there") as caught:
+            check_setup(SCENARIOS[name], Setup(hop=2))
+        assert caught.value.exit_code == ExitCode.USAGE
+    for hop in (0, 4):
+        with pytest.raises(LabError, match="routers 1 to 3") as caught:
+            check_setup(SCENARIOS["synproxy"], Setup(hop=hop))
+        assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_rotating_is_for_the_scenarios_that_rotate() -> None:
+    with pytest.raises(LabError, match="key-rotation and key-change, not for linux") as caught:
+        check_setup(SCENARIOS["linux"], Setup(rotate_every=1.0))
+    assert caught.value.exit_code == ExitCode.USAGE
+    for seconds in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(LabError, match="--rotate-every") as caught:
+            check_setup(SCENARIOS["key-change"], Setup(rotate_every=seconds))
+        assert caught.value.exit_code == ExitCode.USAGE
+
+
+def rotations(every: float) -> list[list[bool]]:
+    """Over each family: is the first cookie good at once, after one change, after two."""
+    from wire import DATA, Wire
+
+    wires = [Wire(str(each.ip)) for each in usable(SERVER_ADDRESSES)]
+
+    def answer(wire: Wire, sent: Segment) -> Segment:
+        found = wire.answer(sent)
+        assert found is not None
+        return found[1]
+
+    cookies = [answer(wire, wire.syn(b"")).fast_open for wire in wires]
+    seen = []
+    for _ in range(3):
+        row = []
+        for wire, cookie in zip(wires, cookies, strict=True):
+            assert cookie is not None
+            sent = wire.syn(cookie.cookie, DATA)
+            row.append((answer(wire, sent).ack - sent.seq) % 2**32 == 1 + len(DATA))
+        seen.append(row)
+        time.sleep(every)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "good"), [("key-rotation", [True, True, False]), ("key-change", [True, False, False])]
+)
+def test_an_old_key_is_good_for_one_change_or_none(
+    name: str, good: list[bool], in_lab: Callable[..., Any]
+) -> None:
+    seen = in_lab(name, rotations, 0.4, setup=Setup(rotate_every=0.4))
+    assert [all(row) for row in seen] == good
+    assert [any(row) for row in seen] == good

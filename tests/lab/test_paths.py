@@ -2,102 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from wire import DATA, GET, SECONDS, Wire
 
-from tfocheck.lab.middleboxes import HOPS, SERVER
-from tfocheck.lab.scenarios import PORT, SCENARIOS, Setup
+from tfocheck.lab.middleboxes import FARM, HOPS, SERVER
+from tfocheck.lab.scenarios import SCENARIOS, Setup
 from tfocheck.lab.topology import has_ipv6
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import route_source
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Flags, NotTcpError, Segment, build, dissect
+from tfocheck.tcp.segment import Flags, Segment
 
 SERVERS = SERVER if has_ipv6() else SERVER[:1]
-FARM = ("10.77.9.9", "fd77:9::9")[: len(SERVERS)]
-GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
-# No server answers it before the rest is there.
-DATA = GET[:-2]
+FARMS = FARM[: len(SERVERS)]
 COOKIE = bytes(range(8))
-SECONDS = 3.0
 SILENCE = 0.25
-ETH_P_ALL = 3
-PACKET_OUTGOING = 4
-ICMP_HEADERS = {4: (1, 11, 8), 6: (58, 3, 8)}  # protocol, time exceeded, bytes before the quote
-
-
-class Wire:
-    """Crafted SYNs out, whatever comes back in, with the kernel kept quiet."""
-
-    def __init__(self, server: str) -> None:
-        self.server = server
-        self.source = route_source(server, PORT)[0]
-        family = socket.AF_INET6 if ":" in server else socket.AF_INET
-        self._raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        self._packets.bind(("eth0", ETH_P_ALL))
-        self._guards: list[PortGuard] = []
-
-    def syn(self, cookie: bytes | None = None, data: bytes = b"", ttl: int = 64) -> Segment:
-        """Send one, from a port of its own."""
-        guard = PortGuard(self.source)
-        self._guards.append(guard)
-        options = [tcp_options.mss(1400), tcp_options.sack_permitted()]
-        options += [tcp_options.timestamps(1, 0), tcp_options.window_scale(7)]
-        if cookie is not None:
-            options.append(FastOpen(cookie).to_option())
-        seq = secrets.randbits(32)
-        area = tcp_options.encode(options)
-        sent = Segment(
-            self.source, guard.port, self.server, PORT, seq, 0, Flags.SYN, 65535, area, data, ttl
-        )
-        return self.send(sent)
-
-    def send(self, segment: Segment) -> Segment:
-        port = 0 if ":" in self.server else PORT
-        self._raw.sendto(build(segment), (self.server, port))
-        return segment
-
-    def answers(self, sent: Segment, seconds: float) -> Iterator[tuple[str, Segment]]:
-        """What comes for it: ("router's address", quoted segment) or ("", segment)."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._packets.settimeout(left)
-            try:
-                packet, address = self._packets.recvfrom(65536)
-            except TimeoutError:
-                return
-            if address[2] == PACKET_OUTGOING or packet[0] >> 4 not in ICMP_HEADERS:
-                continue  # ours, or ARP
-            router, packet = unquoted(packet)
-            try:
-                segment = dissect(packet)
-            except NotTcpError:
-                continue
-            port = segment.source_port if router else segment.destination_port
-            if port == sent.source_port:
-                yield router, segment
-
-    def answer(self, sent: Segment, seconds: float = SECONDS) -> tuple[str, Segment] | None:
-        return next(self.answers(sent, seconds), None)
-
-
-def unquoted(packet: bytes) -> tuple[str, bytes]:
-    """The router and the quote of a time-exceeded message; ("", packet) for anything else."""
-    version = packet[0] >> 4
-    start, protocol = (40, packet[6]) if version == 6 else ((packet[0] & 15) * 4, packet[9])
-    icmp, exceeded, header = ICMP_HEADERS[version]
-    if protocol != icmp or packet[start] != exceeded:
-        return "", packet
-    source = packet[8:24] if version == 6 else packet[12:16]
-    family = socket.AF_INET6 if version == 6 else socket.AF_INET
-    return socket.inet_ntop(family, source), packet[start + header :]
 
 
 def syn_ack(wire: Wire, sent: Segment, seconds: float = SECONDS) -> Segment | None:
@@ -227,3 +146,91 @@ def test_the_hop_can_be_chosen(name: str, hop: int, in_lab: Callable[..., Any]) 
     seen, traced = both(name, in_lab, hop)
     assert seen == [EXPECTED[name][0]] * len(SERVERS)
     assert traced == [hop_by_hop(name, hop)] * len(SERVERS)
+
+
+# What a single answer does not show
+
+
+def opened(wire: Wire, data: bytes = DATA) -> tuple[Segment, Segment]:
+    """An accepted or refused Fast Open with a fresh cookie: the SYN and its SYN-ACK."""
+    request = syn_ack(wire, wire.syn(b""))
+    assert request is not None
+    assert request.fast_open is not None
+    sent = wire.syn(request.fast_open.cookie, data)
+    answer = syn_ack(wire, sent)
+    assert answer is not None
+    return sent, answer
+
+
+def early_bytes(servers: tuple[str, ...]) -> list[list[int]]:
+    """Over each family: bytes that come before and after the client's ACK of a Fast Open."""
+    seen = []
+    for server in servers:
+        wire = Wire(server)
+        sent, answer = opened(wire, GET)
+        early = sum(len(each.payload) for _, each in wire.answers(sent, SILENCE))
+        ack = Segment(
+            sent.source, sent.source_port, sent.destination, sent.destination_port,
+            sent.seq + 1 + len(GET), answer.seq + 1, Flags.ACK,
+        )  # fmt: skip
+        wire.send(ack)
+        later = sum(len(each.payload) for _, each in wire.answers(sent, SILENCE))
+        seen.append([early, later])
+    return seen
+
+
+def test_nothing_passes_after_a_dropped_open(in_lab: Callable[..., Any]) -> None:
+    assert in_lab("after-open-dropped", early_bytes, SERVERS) == [[0, 0]] * len(SERVERS)
+
+
+def test_a_rewritten_ack_hides_that_the_data_was_taken(in_lab: Callable[..., Any]) -> None:
+    seen = in_lab("ack-rewritten", early_bytes, SERVERS)
+    assert all(early > 1000 for early, _ in seen)
+
+
+def accepted(servers: tuple[str, ...], count: int) -> list[list[bool]]:
+    """Over each family: whether one cookie is accepted from so many ports."""
+    seen = []
+    for server in servers:
+        wire = Wire(server)
+        request = syn_ack(wire, wire.syn(b""))
+        assert request is not None
+        assert request.fast_open is not None
+        row = []
+        for _ in range(count):
+            sent = wire.syn(request.fast_open.cookie, DATA)
+            row.append(acknowledged(sent, syn_ack(wire, sent)) == 1 + len(DATA))
+        seen.append(row)
+    return seen
+
+
+def test_servers_with_one_address_and_key_are_one(in_lab: Callable[..., Any]) -> None:
+    assert in_lab("farm-one-key", accepted, FARMS, 12) == [[True] * 12] * len(FARMS)
+
+
+@pytest.mark.parametrize("name", ["farm-three-keys", "farm-dnat"])
+def test_servers_with_a_cookie_each_are_three(name: str, in_lab: Callable[..., Any]) -> None:
+    for row in in_lab(name, accepted, FARMS, 24):
+        assert 0 < sum(row) < 20
+
+
+def answered_syns(servers: tuple[str, ...], count: int) -> list[list[int]]:
+    """Over each family: how many of so many SYNs, and of as many to a closed port, are answered."""
+    seen = []
+    for server in servers:
+        wire = Wire(server)
+        listening, closed = ([wire.syn(port=port) for _ in range(count)] for port in (8080, 9))
+        ports = [{each.source_port for each in sent} for sent in (listening, closed)]
+        found: list[set[int]] = [set(), set()]
+        for each in wire.replies(SILENCE):
+            for number in (0, 1):
+                if each.destination_port in ports[number]:
+                    found[number].add(each.destination_port)
+        seen.append([len(each) for each in found])
+    return seen
+
+
+def test_syn_acks_are_lost_and_nothing_else(in_lab: Callable[..., Any]) -> None:
+    for syn_acks, resets in in_lab("synack-loss", answered_syns, SERVERS, 100):
+        assert 25 <= syn_acks <= 75
+        assert resets == 100

@@ -4,8 +4,9 @@ It stands between two veth ends in a network namespace of its own and works as a
 address, no hop, frames of any protocol. Whoever sends into it must hand over whole frames
 (`Interface.whole_frames`): checksums filled in, no segment larger than the MTU.
 
-Neighbour discovery (ARP, and ICMPv6 types 133 to 137) passes as it is: what is impaired is the
-path, not the first step onto it.
+Neighbour discovery (ARP, and ICMPv6 types 133 to 137) passes as it is, and so does what is sent to
+a group (multicast listener reports, which come at random times): what is impaired is the path, not
+the first step onto it.
 
 Sources: packet(7); RFC 826, RFC 4861 section 4; netem is not in every kernel.
 """
@@ -41,6 +42,7 @@ _FRAME_BYTES = 1 << 16
 # Frames taken from one side before the other has its turn.
 _BATCH = 64
 
+_GROUP = 0x01  # in the first byte of the destination's MAC address
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _IPV4_PAYLOAD, _IPV6_PAYLOAD = 34, 54
 _TCP, _ICMPV6 = 6, b"\x3a"
@@ -142,7 +144,9 @@ def _send(target: socket.socket, frame: bytes) -> None:
 
 
 def _passes_as_it_is(frame: bytes) -> bool:
-    """Whether it is neighbour discovery, or nothing with an IP header at all."""
+    """Whether it is neighbour discovery, for a group, or nothing with an IP header at all."""
+    if frame[0] & _GROUP:
+        return True
     kind = frame[12:14]
     if kind == _IPV6:
         discovers = frame[20:21] == _ICMPV6 and frame[54:55] in _NEIGHBOUR_DISCOVERY
