@@ -189,6 +189,6 @@ def rotations(every: float) -> list[list[bool]]:
 def test_an_old_key_is_good_for_one_change_or_none(
     name: str, good: list[bool], in_lab: Callable[..., Any]
 ) -> None:
-    seen = in_lab(name, rotations, 0.4, setup=Setup(rotate_every=0.4))
+    seen = in_lab(name, rotations, 0.8, setup=Setup(rotate_every=0.8))
     assert [all(row) for row in seen] == good
     assert [any(row) for row in seen] == good
