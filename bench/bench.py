@@ -19,6 +19,8 @@ RUNS = 5
 LONGEST_OBSERVATION = 1.0
 """Seconds: the server's SYN-ACK timer, which two cases wait for."""
 
+EVERYTHING = "delay 50ms, jitter 20ms, loss 10%, reorder 5%, duplicate 5%, seed 7"
+
 
 def measure(arguments: list[str]) -> tuple[float, float, bytes]:
     """Wall time in seconds, peak memory in MB (largest single process), and what was printed."""
@@ -63,6 +65,21 @@ def main() -> None:
     row("  of it the check itself", durations, "s", f"{bound:.2f}")
     row("  peak memory of a process", memory, "MB", "120")
     row("  packets sent", packets, "", "600")
+    row("building and removing three routers", routed_labs(), "s", "-")
+    row("impairment box that only carries", box_rates("seed 1"), "/s", "20000 at least")
+    row("impairment box that does everything", box_rates(EVERYTHING), "/s", "20000 at least")
+
+
+def routed_labs() -> list[float]:
+    """Seconds for a lab with three routers between client and server."""
+    return [measure(["lab", "exec", "routed", "--", "true"])[0] for _ in range(RUNS)]
+
+
+def box_rates(impairment: str) -> list[float]:
+    """Packets of full size per second that the impairment box carries, what it loses left out."""
+    flood = [sys.executable, str(Path(__file__).with_name("flood.py"))]
+    arguments = ["lab", "exec", "linux", "--impair", impairment, "--", *flood]
+    return [float(measure(arguments)[2]) for _ in range(RUNS)]
 
 
 if __name__ == "__main__":
