@@ -1,13 +1,14 @@
 """Inside a lab with --impair: how many packets per second the impairment box carries.
 
 Prints packets per second, one number. Run it by ``tfocheck lab exec NAME --impair SPEC -- python
-bench/flood.py``.
+bench/flood.py [PACKETS]``.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def main() -> None:
     """Send a burst and see how long the box takes for what it doesn't lose."""
     host, _, _ = os.environ["TFOCHECK_TARGET"].rpartition(":")
     target = (socket.gethostbyname(host), DISCARD_PORT)
+    packets = int(sys.argv[1]) if len(sys.argv) > 1 else PACKETS
     before = carried()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         began = time.monotonic()
-        for _ in range(PACKETS):
+        for _ in range(packets):
             sender.sendto(PAYLOAD, target)
     last, changed = before, time.monotonic()
     while time.monotonic() < changed + QUIET_SECONDS:

@@ -6,6 +6,7 @@ Imports nothing heavy: `tfocheck --help` loads this module.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ _OUTCOMES = {
     ExitCode.NOT_OFFERED: "not offered (exit 3)",
     ExitCode.UNREACHABLE: "the path is at fault (exit 4)",
 }
+_LEAST_COLUMN = 20
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
 
@@ -93,8 +95,18 @@ def list_scenarios() -> None:
     headers = ["scenario", "what it is", "a check says", ""]
     if not any(row[-1] for row in rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
-    click.echo(tabulate(rows, headers))
+    widths = [None, _room_for(1, rows), *[None] * len(headers[2:])]
+    click.echo(tabulate(rows, headers, maxcolwidths=widths))
     click.echo("\n`tfocheck lab faults` lists the ways to break the reference server.")
+
+
+def _room_for(column: int, rows: Sequence[Sequence[str]]) -> int | None:
+    """The width that is left for a column in this terminal; None when that is no terminal."""
+    if not sys.stdout.isatty():
+        return None
+    others = [number for number in range(len(rows[0])) if number != column]
+    taken = sum(max(len(row[number]) for row in rows) + 2 for number in others)
+    return max(_LEAST_COLUMN, shutil.get_terminal_size().columns - taken)
 
 
 @lab.command(name="faults")

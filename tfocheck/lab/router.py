@@ -12,7 +12,6 @@ from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import SERVER, Path
 from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
 from tfocheck.lab.scenarios import OFF_PORT, PORT, find_program
-from tfocheck.lab.servers import detach
 from tfocheck.lab.topology import has_ipv6
 
 
@@ -36,7 +35,6 @@ def proxy_work(node: NetworkNamespace, connected: Gate) -> Callable[[Ready], Non
     """Become the haproxy that catches connections; never calls ready()."""
 
     def work(_ready: Ready) -> None:
-        detach()
         node.enter()
         connected.wait()
         files = LAB_FILES / "proxy"

@@ -288,7 +288,11 @@ class _Init:
         ]
 
     def _start_essential(self, what: str, work: Callable[[Callable[[], None]], None]) -> Child:
-        child = self._start(what, work)
+        def detached_work(ready: Callable[[], None]) -> None:
+            servers.detach()
+            work(ready)
+
+        child = self._start(what, detached_work)
         self._essential.append(child)
         return child
 

@@ -242,7 +242,7 @@ _ALL = (
     ),
     Scenario(
         "key-rotation",
-        "Linux that changes its key, the one before stays good for one change",
+        "Linux that changes its key and keeps the old one as backup",
         ExitCode.CONFORMS,
         "kernel",
         CLIENT | SERVER,
@@ -250,7 +250,7 @@ _ALL = (
     ),
     Scenario(
         "key-change",
-        "Linux that changes its key, and the one before is no good at once",
+        "Linux that changes its key and forgets the old one",
         ExitCode.CONFORMS,
         "kernel",
         CLIENT | SERVER,

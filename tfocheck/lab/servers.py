@@ -36,7 +36,6 @@ def server_work(
     """
 
     def work(ready: Ready) -> None:
-        detach()
         node.enter()
         if scenario.server == "kernel":
             _serve_kernel(scenario, ready)
@@ -106,7 +105,7 @@ def last_words() -> str:
 
 
 def detach() -> None:
-    """Have a server outlive the check, and write what it says into the log."""
+    """Have what serves the check outlive it, and write what it says into the log."""
     # In a session of its own Ctrl-C does not reach it.
     os.setsid()
     os.chdir("/")
