@@ -2,9 +2,8 @@
 
 The way is client, router 1, router 2, router 3, server. What is described here happens behind one
 of the routers, the hop that the user chooses: that router still sees a packet from the client as it
-was sent, and says so in its time-exceeded messages; the next hop sees what became of it. Two
-exceptions come with the kernel: a transparent proxy answers before the router looks at the TTL, and
-so does not let the router speak.
+was sent, and says so in its time-exceeded messages; the next hop sees what became of it. The
+transparent proxy is an exception: its router takes the packets in, whatever their TTL.
 
 nftables rules act on forwarding, after the TTL was looked at. Where they don't suffice the
 impairment box does it, on the link behind the router.
@@ -37,9 +36,9 @@ class Path:
 
     `fault` is the name of the path's fault, "path.…", None where there is none. `ruleset` is loaded
     into the router's nftables and `ip6tables` by ip6tables-restore, then `sysctls` are set.
-    `impair` is what a box on the link behind the router does, `rewrite` a function
-    of the module rewriting; `proxy` puts haproxy on the router. A `farm` is three servers behind
-    router 3: "routed" ones have one address, "translated" ones an address each.
+    `impair` is what a box on the link behind the router does, `rewrite` a function of the module
+    rewriting; `proxy` puts haproxy on the router. A `farm` is three servers behind router 3:
+    "routed" ones have one address, "translated" ones an address each.
     """
 
     fault: str | None = None
@@ -74,7 +73,7 @@ class Path:
 
 
 def _forward(*rules: str) -> str:
-    """A ruleset for what the router forwards, before connection tracking has a say in it."""
+    """A ruleset for what the router forwards."""
     return _chain("type filter hook forward priority mangle", *rules)
 
 
