@@ -26,7 +26,7 @@ PAIRS = 5
     why="Fast Open has a price: a queue to guard, and requests that may come twice. This is what "
     "comes back for it: up to a round trip for each new connection on a long path, next to "
     "nothing on a short one.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
 )
 async def latency(probe: Probe) -> Outcome:
     """

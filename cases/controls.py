@@ -46,6 +46,7 @@ async def plain_syn(probe: Probe) -> Outcome:
     async def knock() -> None:
         flow = probe.new_flow("plain SYN")
         flows.append(flow)
+        session.answerable.append(flow)
         await flow.send_syn(session.syn_options(flow=flow))
         await flow.wait(lambda: bool(flow.syn_acks or flow.reset or flow.icmp), session.timeout)
         session.learn_round_trip(flow)
@@ -174,4 +175,4 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
                 return probe.breach(f"after data on a plain SYN the connection is broken: {wrong}")
             return probe.passed(f"ack {1 + acknowledged}, no early answer, then served as usual")
 
-    return await probe.agree(attempt)
+    return await probe.agree(attempt, unanswered="a SYN with data", path="path.syn-data-dropped")

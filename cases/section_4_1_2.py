@@ -41,7 +41,7 @@ _JUDGED = (
         "The cookie is the only proof that a client is where it says it is. If any bytes will do, "
         "an attacker has the server work for, and answer, addresses that never asked. " + _JUDGED
     ),
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("accepts-any-cookie", "answers-rejected-data"),
 )
 async def random_cookie(probe: Probe) -> Outcome:
@@ -83,7 +83,7 @@ async def random_cookie(probe: Probe) -> Outcome:
         "These are what comes out where no key was set or no MAC was made, and what an attacker "
         "tries first. " + _JUDGED
     ),
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("accepts-zero",),
 )
 async def constant_cookie(probe: Probe) -> Outcome:
@@ -118,7 +118,7 @@ async def constant_cookie(probe: Probe) -> Outcome:
         "Compared over 4 bytes only, a cookie is guessed within 2^32 SYNs: at a million a second, "
         "in little more than an hour. " + _JUDGED
     ),
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("accepts-prefix",),
 )
 async def truncated_cookie(probe: Probe) -> Outcome:
@@ -207,7 +207,7 @@ async def port_independent(probe: Probe) -> Outcome:
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
     why=("Each bit that is not compared halves the work of guessing a cookie. " + _JUDGED),
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("checks-prefix-only",),
 )
 async def bit_flip(probe: Probe) -> Outcome:
@@ -251,7 +251,7 @@ async def bit_flip(probe: Probe) -> Outcome:
     "then switch Fast Open off (Linux: clear bit 0x2 of net.ipv4.tcp_fastopen).",
     why="A server's own cookies have one length, so its code for all others is hardly ever run: a "
     "length that is trusted there lets one packet stop the server, or get in.",
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("dies-on-length",),
     turn=Turn.RISKY,
 )
@@ -357,7 +357,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     "answers requests by itself.",
     why="Several cookies for one address are legal, but often a sign of several keys. A client "
     "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
 )
 async def repeatable(probe: Probe) -> Outcome:
     """
@@ -403,7 +403,7 @@ async def repeatable(probe: Probe) -> Outcome:
         "Otherwise a single cookie, fairly asked for, opens connections in everybody's name: the "
         "server works on spoofed requests and answers their victims. " + _JUDGED
     ),
-    needs=("open.data-acked", "control.syn-data"),
+    needs=("open.data-acked", "path.after-open", "control.syn-data"),
     faults=("ignores-source",),
 )
 async def source_bound(probe: Probe) -> Outcome:
@@ -533,7 +533,7 @@ def _weakness(cookie: bytes, address: bytes) -> str | None:
     why="A cookie that never expires is stolen once and of use for ever; one that lives for "
     "minutes has clients fall back all the time. And when the key changes, not every cookie out "
     "there should die at once.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     option=Option.SOAK,
     turn=Turn.INTRUSIVE,
 )

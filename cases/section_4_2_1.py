@@ -49,7 +49,10 @@ async def request(probe: Probe) -> Outcome:
             return probe.passed(f"a cookie of {len(option.cookie)} bytes", conclusive=True)
 
     return await probe.agree(
-        attempt, together=False, unanswered="a SYN with the Fast Open option (cookie request)"
+        attempt,
+        together=False,
+        unanswered="a SYN with the Fast Open option (cookie request)",
+        path="path.option-dropped",
     )
 
 

@@ -50,7 +50,7 @@ def _must_be_open(flow: Flow, size: int) -> None:
     "net.ipv4.tcp_fastopen_key).",
     why="Stale cookies are no attack but everyday life: each change of the key, or of a client's "
     "address, makes them. Those clients must not pay with lost connections or doubled orders.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("delivers-rejected-data", "breaks-after-reject"),
 )
 async def fallback(probe: Probe) -> Outcome:
@@ -152,6 +152,7 @@ async def data_acked(probe: Probe) -> Outcome:
         attempt,
         together=False,
         unanswered="a SYN with a valid cookie and data",
+        path="path.syn-data-dropped",
         other_key="cookies are turned down every time, each time with another one",
     )
     if outcome.verdict is Verdict.FAIL and not await probe.still_offered():
@@ -176,7 +177,7 @@ async def data_acked(probe: Probe) -> Outcome:
     "on purpose.",
     why="Data that lies in a buffer until the ACK comes saves no time: the client waits as long "
     "as ever, and the server bears the risks of Fast Open all the same.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("holds-data",),
 )
 async def early_answer(probe: Probe) -> Outcome:
@@ -227,7 +228,7 @@ async def early_answer(probe: Probe) -> Outcome:
     why="A client may have a cookie and nothing to send yet: it waits for the server to speak "
     "first, or its application has not written. It should connect no worse than without the "
     "cookie.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("needs-data", "stalls-without-data"),
 )
 async def no_data(probe: Probe) -> Outcome:
@@ -269,7 +270,7 @@ async def no_data(probe: Probe) -> Outcome:
     "`fastopen=`, haproxy: no `tfo`).",
     why="A byte that is lost or doubled at the seam damages requests, now and then and silently. "
     "The one thing that TCP promises would not hold, and no application checks it.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("loses-syn-data", "doubles-syn-data"),
 )
 async def stream_integrity(probe: Probe) -> Outcome:
@@ -319,7 +320,7 @@ async def stream_integrity(probe: Probe) -> Outcome:
     "server.",
     why="Networks double packets, and clients repeat them. With a second connection for the "
     "second copy, orders are placed twice.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("second-connection", "delivers-copy", "resets-copy"),
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
@@ -396,7 +397,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     "so with a Linux server look for a SYN proxy or load balancer in front.",
     why="Some boxes drop a SYN-ACK that carries more than usual. A bare one gets through; if all "
     "are alike, the connection never comes up.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("repeats-data",),
     turn=Turn.LONG,
 )
@@ -429,7 +430,7 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     "the stack needs an update.",
     why="With a fresh cookie a client whose old one is stale is fast again with its next "
     "connection. With a bad one it is turned down again and again.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
 )
 async def fresh_cookie(probe: Probe) -> Outcome:
     """
@@ -478,7 +479,7 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     "promises.",
     why="One byte and a full segment are where lengths are miscounted. A full one is everyday: a "
     "TLS ClientHello easily fills a SYN.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("truncates-silently",),
 )
 async def sizes(probe: Probe) -> Outcome:
@@ -546,7 +547,7 @@ async def sizes(probe: Probe) -> Outcome:
     "it, or relax that rule.",
     why="That is what comes from a client whose SYN-ACK was lost. A reset turns one lost packet "
     "into a failed connection: with Fast Open the site is less reliable than without.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("resets-bare-syn",),
 )
 async def syn_without_option(probe: Probe) -> Outcome:
@@ -599,7 +600,7 @@ async def syn_without_option(probe: Probe) -> Outcome:
     "window (Linux: `ip route change ... initcwnd 10`).",
     why="Until the ACK comes the client's address may be spoofed with a stolen cookie. All that "
     "is sent before can be aimed at a victim, and the window bounds it.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("floods",),
     turn=Turn.LONG,
 )
@@ -647,7 +648,7 @@ async def initial_window(probe: Probe) -> Outcome:
     "data: update it.",
     why="A client with a small MSS is behind a tunnel or a narrow link. What exceeds it gets "
     "lost, and the answer that was to come early comes late or never.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("ignores-mss",),
 )
 async def peer_mss(probe: Probe) -> Outcome:
@@ -758,7 +759,7 @@ async def peer_window(probe: Probe) -> Outcome:
     "for a SYN proxy or a firewall that rewrites timestamps.",
     why="Clients measure the round trip by it, and Linux refuses a SYN-ACK whose echo is not of "
     "its own making.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("wrong-tsecr",),
 )
 async def timestamps(probe: Probe) -> Outcome:
@@ -798,7 +799,7 @@ async def timestamps(probe: Probe) -> Outcome:
     "stack.",
     why="It is how a server renews cookies while its key changes, as Linux does with a backup "
     "key. A bad one takes Fast Open away from a client that had it.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("bad-refresh",),
 )
 async def reply_option(probe: Probe) -> Outcome:
@@ -848,7 +849,7 @@ async def reply_option(probe: Probe) -> Outcome:
     "`proxy_ignore_client_abort off`.",
     why="Short exchanges, which Fast Open is for, end like this. Each one that hangs keeps a "
     "connection on both sides until a timer ends it.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("ignores-fin",),
 )
 async def fin_after_data(probe: Probe) -> Outcome:

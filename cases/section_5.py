@@ -127,7 +127,7 @@ async def _is_back(probe: Probe, seconds: float) -> bool:
     "net.ipv4.tcp_syncookies on.",
     why="An attacker with valid cookies can start requests without end and finish none. The limit "
     "is what stops that, and falling back is what keeps everybody else served.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("no-limit", "refuses-when-full"),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
@@ -254,7 +254,7 @@ async def _fall_back_still(filling: _Filling, enough: int) -> tuple[int, int]:
     "SYN briefly.",
     why="With a stolen cookie, or one shared behind a NAT, an attacker chooses who gets those "
     "bytes: this is the lever that the server lends.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
 )

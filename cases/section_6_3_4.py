@@ -24,7 +24,7 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     "net.ipv4.tcp_fastopen_key), and change it on all at the same time.",
     why="With a key for each server a cookie opens at one of them only: Fast Open works now and "
     "then, the less the larger the farm, and no log says why.",
-    needs=("open.data-acked",),
+    needs=("open.data-acked", "path.after-open"),
     faults=("many-keys",),
 )
 async def one_key(probe: Probe) -> Outcome:

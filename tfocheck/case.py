@@ -28,13 +28,15 @@ class Level(enum.StrEnum):
     """What the RFC says of a requirement.
 
     ``procedure`` is a step of section 4.2 written without a keyword: breaking it is non-conformance
-    like breaking a MUST. ``info`` is a fact worth reporting.
+    like breaking a MUST. ``path`` is no demand on the server but on what lies before it. ``info``
+    is a fact worth reporting.
     """
 
     MUST = "must"
     SHOULD = "should"
     MAY = "may"
     PROCEDURE = "procedure"
+    PATH = "path"
     INFO = "info"
 
 
@@ -78,6 +80,7 @@ class Option(enum.StrEnum):
     INTRUSIVE = "--intrusive"
     SOAK = "--soak"
     OFF_PORT = "--off-port"
+    TRACE = "--trace"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Case:
 
     ``section`` is a section of RFC 7413 ("4.2.2") or another RFC's ("RFC 9293 3.1"); ``expected``
     completes "the server …"; ``needs`` are ids of cases without whose pass (or info) this one
-    proves nothing; ``faults`` are the reference server's knobs that must turn it; ``option`` is
+    proves nothing; ``after`` are those whose verdicts, whatever they are, it wants to know;
+    ``faults`` are the reference server's knobs that must turn it; ``option`` is
     the command's option without which the case is left out; ``why`` says what is at stake; the
     function's docstring is the packet exchange, as a ladder.
     """
@@ -117,6 +121,7 @@ class Case:
     advice: str
     run: CaseFunction = field(repr=False, compare=False)
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     turn: Turn = Turn.FREE
     option: Option | None = None
@@ -128,7 +133,10 @@ class Case:
 
         A SHOULD that is not kept is a warning, unless keeping it is what keeps attackers out.
         """
-        must = self.level in (Level.MUST, Level.PROCEDURE) or self.severity is Severity.CRITICAL
+        must = (
+            self.level in (Level.MUST, Level.PROCEDURE, Level.PATH)
+            or self.severity is Severity.CRITICAL
+        )
         return Outcome(Verdict.FAIL if must else Verdict.WARN, seen, conclusive)
 
 
@@ -187,11 +195,26 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Hop:
+    """One hop of the route to an address.
+
+    ``ttl`` counts from 1; ``router`` is None for one that does not answer; ``rtt`` is in seconds;
+    ``changes`` is what was changed before it got here, and shows here first.
+    """
+
+    ttl: int
+    router: str | None
+    rtt: float | None
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class AddressReport:
     """All verdicts on one address of a target.
 
     ``rtt`` is the smallest round-trip time seen, in seconds, None when nothing answered;
-    ``not_tested`` gives the reason when the address could not even be tried (no route from here).
+    ``not_tested`` gives the reason when the address could not even be tried (no route from here);
+    ``hops`` is the route, where one was looked for.
     """
 
     target: str
@@ -205,6 +228,7 @@ class AddressReport:
     started: float = 0.0
     duration: float = 0.0
     not_tested: str | None = None
+    hops: tuple[Hop, ...] = ()
 
     def result(self, case_id: str) -> CaseResult | None:
         """The result of the case with that id, if it was run or skipped here."""
@@ -240,6 +264,7 @@ def case(
     expected: str,
     advice: str = "",
     needs: Sequence[str] = ("cookie.request",),
+    after: Sequence[str] = (),
     faults: Sequence[str] = (),
     turn: Turn = Turn.FREE,
     option: Option | None = None,
@@ -264,6 +289,7 @@ def case(
                 advice=advice,
                 run=function,
                 needs=tuple(needs),
+                after=tuple(after),
                 faults=tuple(faults),
                 turn=turn,
                 option=option,
@@ -304,7 +330,7 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
                 f"case {loaded.id} is declared in {other.path} and in {loaded.path}: rename one"
             )
     for loaded in cases:
-        for need in loaded.needs:
+        for need in (*loaded.needs, *loaded.after):
             if need not in by_id:
                 raise UsageError(f"case {loaded.id} ({loaded.path}) needs {need}, which is nowhere")
             if loaded.id in _all_needs(need, by_id):
@@ -324,7 +350,7 @@ def _all_needs(case_id: str, by_id: dict[str, Case]) -> set[str]:
         each = left.pop()
         if each not in found and each in by_id:
             found.add(each)
-            left.extend(by_id[each].needs)
+            left.extend((*by_id[each].needs, *by_id[each].after))
     return found
 
 
@@ -398,7 +424,7 @@ def with_prerequisites(chosen: Sequence[Case], cases: Sequence[Case]) -> tuple[C
     def add(case_id: str) -> None:
         if case_id not in wanted:
             wanted.add(case_id)
-            for need in by_id[case_id].needs:
+            for need in (*by_id[case_id].needs, *by_id[case_id].after):
                 add(need)
 
     for known in chosen:

@@ -70,6 +70,7 @@ class Options:
     alt_sources: tuple[str, ...]
     no_nat: bool
     off_port: int | None
+    trace: bool
     intrusive: bool
     thorough: bool
     soak: float | None
@@ -102,7 +103,7 @@ class _CheckCommand(click.Command):
                     ("1", "a requirement failed"),
                     ("2", "wrong usage, or a report that can't be written"),
                     ("3", "the target does not offer Fast Open"),
-                    ("4", "unreachable or inconclusive"),
+                    ("4", "unreachable, inconclusive, or the path is at fault"),
                     ("5", "this machine can't (no raw sockets)"),
                 ]
             )
@@ -206,6 +207,11 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     type=click.IntRange(1, 65535),
     metavar="PORT",
     help="A port of the target where Fast Open is meant to be off: see that it is.",
+)
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Look at the route hop by hop: which router gets what, and where it is changed.",
 )
 @click.option(
     "--intrusive",
@@ -512,6 +518,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
             alt_sources=alt_sources,
             no_nat=options.no_nat,
             off_port=options.off_port,
+            trace=options.trace,
         ),
     )
 
@@ -527,6 +534,7 @@ def _select(
         CaseOption.INTRUSIVE: options.intrusive,
         CaseOption.SOAK: options.soak is not None,
         CaseOption.OFF_PORT: options.off_port is not None,
+        CaseOption.TRACE: options.trace,
     }
     selection = Selection(
         globs=options.globs,

@@ -24,6 +24,7 @@ _LEVELS = {
     Level.SHOULD: "the RFC says SHOULD",
     Level.MAY: "the RFC says MAY",
     Level.PROCEDURE: "a step of the RFC's procedure, to be kept like a MUST",
+    Level.PATH: "asked of the path, not of the server",
     Level.INFO: "a fact worth reporting; the RFC demands nothing",
 }
 

@@ -2,8 +2,9 @@
 
 The rules, for one address:
 
-1. ``control.syn`` does not hold: *unreachable*, no grade. No cookie at any attempt: *not offered*,
-   no grade.
+1. ``control.syn`` does not hold: *unreachable*, no grade. The path is at fault (a ``path`` case
+   fails): no grade, for the server can't be judged. No cookie at any attempt: *not offered*, no
+   grade.
 2. A failure of severity critical is F, whatever else is right.
 3. A server that issues cookies that it does not honour can't be better than D.
 4. Any other failure of severity major is at best C, of severity minor at best B.
@@ -22,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tfocheck.case import AddressReport, CaseResult, Report, Severity, Verdict
+from tfocheck.case import AddressReport, CaseResult, Level, Report, Severity, Verdict
 from tfocheck.errors import ExitCode
 
 STEPS = ("A+", "A", "A-", "B", "B-", "C", "C-", "D", "D-")
@@ -48,6 +49,7 @@ class Kind(enum.StrEnum):
     FAILED = "failed"
     NOT_OFFERED = "not-offered"
     UNREACHABLE = "unreachable"
+    PATH = "path"
     INCONCLUSIVE = "inconclusive"
     NOT_TESTED = "not-tested"
 
@@ -57,6 +59,7 @@ _EXIT_CODES = {
     Kind.FAILED: ExitCode.FAILED,
     Kind.NOT_OFFERED: ExitCode.NOT_OFFERED,
     Kind.UNREACHABLE: ExitCode.UNREACHABLE,
+    Kind.PATH: ExitCode.UNREACHABLE,
     Kind.INCONCLUSIVE: ExitCode.UNREACHABLE,
     Kind.NOT_TESTED: ExitCode.UNREACHABLE,
 }
@@ -167,9 +170,15 @@ def _with(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
 
 
 def _broken(report: AddressReport, strict: bool) -> list[CaseResult]:
-    """What counts as failed, the worst first."""
+    """What the server failed, the worst first."""
     counting = (Verdict.FAIL, Verdict.WARN) if strict else (Verdict.FAIL,)
-    return sorted(_with(report, *counting), key=lambda result: _WEIGHT[result.case.severity])
+    broken = [result for result in _with(report, *counting) if result.case.level is not Level.PATH]
+    return sorted(broken, key=lambda result: _WEIGHT[result.case.severity])
+
+
+def path_faults(report: AddressReport) -> list[CaseResult]:
+    """What is wrong between here and the address."""
+    return [each for each in _with(report, Verdict.FAIL) if each.case.level is Level.PATH]
 
 
 def _is_offered(report: AddressReport) -> bool:
@@ -185,6 +194,8 @@ def _kind(report: AddressReport, strict: bool) -> Kind:
         return Kind.UNREACHABLE
     if _broken(report, strict):
         return Kind.FAILED
+    if path_faults(report):
+        return Kind.PATH
     if _with(report, Verdict.ERROR):
         return Kind.INCONCLUSIVE
     if not _is_offered(report):
@@ -200,10 +211,15 @@ def _kind(report: AddressReport, strict: bool) -> Kind:
 def _grade(report: AddressReport, kind: Kind) -> str | None:
     if kind is Kind.UNREACHABLE:
         return None
-    failures = _with(report, Verdict.FAIL)
+    failures = _broken(report, strict=False)
     if any(result.case.severity is Severity.CRITICAL for result in failures):
         return "F"
-    if not _is_offered(report) or kind is Kind.INCONCLUSIVE or _with(report, *_UNDECIDED):
+    if (
+        not _is_offered(report)
+        or path_faults(report)
+        or kind is Kind.INCONCLUSIVE
+        or _with(report, *_UNDECIDED)
+    ):
         return None
     step = STEPS.index("A")
     for result in failures:
@@ -228,6 +244,9 @@ def _headline(report: AddressReport, kind: Kind, strict: bool, complete: bool) -
     match kind:
         case Kind.UNREACHABLE:
             return f"unreachable: {_seen(report, REACHABLE)}"
+        case Kind.PATH:
+            fault = path_faults(report)[0]
+            return f"the path is at fault: {fault.case.id}: {fault.seen}"
         case Kind.NOT_OFFERED:
             return f"TFO not offered: {_seen(report, OFFERED)}"
         case Kind.FAILED:
@@ -294,7 +313,8 @@ def _advice(report: AddressReport, kind: Kind) -> tuple[str, ...]:
             )
         case Kind.NOT_OFFERED:
             return _advice_when_not_offered(report)
-    given = [*_advice_by_pattern(report)]
+    given = [] if kind is Kind.PATH else [*_advice_by_pattern(report)]
+    given += [fault.case.advice for fault in path_faults(report)]
     given += [result.case.advice for result in _broken(report, strict=True) if result.case.advice]
     return tuple(dict.fromkeys(given))
 

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import ipaddress
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any
 
 from tfocheck.case import Case, FlowRecord, Outcome, Verdict
 from tfocheck.payload import Payload
+from tfocheck.route import AFTER_OPEN, PAUSES, Route, Tracer
 from tfocheck.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
 from tfocheck.tcp.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
 from tfocheck.tcp.options import FastOpen
@@ -35,8 +37,16 @@ FALLBACK_PAUSES = (0.0, 0.3, 1.0)
 """Seconds before each further attempt after an unexpected fallback: other clients' pending requests
 may fill a short queue for a moment."""
 
+UNUSED_PORTS = (30_000, 32_768)
+"""No service is usually found in there, nor do systems take client ports from it."""
+
 INSISTENCE = 1.5
 """Seconds for which an ACK is repeated until more data comes."""
+
+LEAST_TO_BLAME = 3
+"""So many attempts must agree that something is missing, however few the user wants."""
+
+_BAD = (Verdict.FAIL, Verdict.WARN)
 
 SILENCE_CHECKS = 3
 SILENCE_PAUSE = 1.0
@@ -98,6 +108,7 @@ class Probe:
         self.session = session
         self.case = case
         self.flows: list[Flow] = []
+        session.flows_by_case[case.id] = self.flows
 
     # --- what a case may ask ------------------------------------------------------------------
 
@@ -110,6 +121,21 @@ class Probe:
     def payload(self) -> Payload:
         """What the application is sent."""
         return self.session.payload
+
+    def verdict_of(self, case_id: str) -> Verdict | None:
+        """The verdict on a case that this one comes after; None if it is not run."""
+        return self.session.verdicts.get(case_id)
+
+    def flows_of(self, *case_ids: str) -> list[Flow]:
+        """The connections of other cases, which this one comes after."""
+        return [flow for each in case_ids for flow in self.session.flows_by_case.get(each, [])]
+
+    def borrow(self, case_id: str, fits: Callable[[Flow], bool]) -> bool:
+        """Take another case's connection for evidence, the first that fits; False if none does."""
+        flow = next((flow for flow in self.flows_of(case_id) if fits(flow)), None)
+        if flow is not None:
+            self.adopt(flow)
+        return flow is not None
 
     @property
     def cookie(self) -> bytes:
@@ -188,6 +214,7 @@ class Probe:
         """
         session = self.session
         area = syn.options
+        session.answerable.append(flow)
         if area is None:
             area = session.syn_options(*syn.fast_open, flow=flow, mss=syn.mss)
         elif not isinstance(area, bytes):
@@ -234,6 +261,8 @@ class Probe:
                     lane.begin_pending(flow, since)
                 elif rejected and lane.met_full(flow, since):
                     raise UnusableError("another Fast Open was pending at that moment")
+            if flow.offered is not None and fast_open == (FastOpen(),) and source is None:
+                session.cookies_seen.add(flow.offered.cookie)
             yield flow
         finally:
             lane.half_open.release()
@@ -316,6 +345,55 @@ class Probe:
         # The rest of the closing does not concern the server's queue.
         await leaving
         await flow.close(self.session.round_trip)
+
+    # --- the route ----------------------------------------------------------------------------
+
+    async def route(self) -> Route:
+        """The route to the server; looked for once, with nobody else in the lane."""
+        session = self.session
+        async with session.tracing:
+            if session.known_route is None:
+                async with session.lane.exclusive():
+                    tracer = Tracer(session, self.new_flow)
+                    session.known_route = await tracer.trace(cookie=session.cookie)
+            return session.known_route
+
+    async def where_it_ends(self) -> str | None:
+        """Where on the route segments get lost that follow a Fast Open; None if unknown."""
+        route = await self.route()
+        routers = route.routers
+        opening = FastOpen(self.cookie)
+        async with self.alone(
+            "after an open, TTL 1, 2 ...", opening, data=self.payload.data
+        ) as flow:
+            reached: set[str] = set()
+            for pause in PAUSES:
+                await asyncio.sleep(pause)
+                for ttl, router in routers.items():
+                    if router not in reached:
+                        await flow.resend_from(flow.next_offset, b"\r\n", ttl=ttl)
+                await flow.wait(
+                    lambda: {each.sender for each in flow.icmps} >= set(routers.values()),
+                    self.session.round_trips.syn_wait(self.session.timeout),
+                )
+                reached = {each.sender for each in flow.icmps if each.is_time_exceeded}
+        route.note_reached(AFTER_OPEN, reached)
+        return route.vanished(AFTER_OPEN)
+
+    async def closed_port(self) -> Flow | None:
+        """A SYN to a port where nobody is likely to listen, and its answer; None if none came."""
+        session = self.session
+        for _ in range(self.attempts):
+            port = UNUSED_PORTS[0] + secrets.randbelow(UNUSED_PORTS[1] - UNUSED_PORTS[0])
+            session.watch_port(port)
+            flow = self.new_flow(f"plain SYN to port {port}", port=port)
+            await flow.send_syn(session.syn_options(flow=flow))
+            wait = session.round_trips.syn_wait(session.timeout)
+            await flow.wait(lambda flow=flow: bool(flow.syn_acks or flow.reset), wait)  # type: ignore[misc]
+            session.close_later(flow)
+            if flow.reset is not None or flow.syn_ack is not None:
+                return flow
+        return None
 
     # --- what an application does with it -----------------------------------------------------
 
@@ -421,6 +499,7 @@ class Probe:
         attempt: Attempt,
         *,
         unanswered: str | None = None,
+        path: str | None = None,
         other_key: str | None = None,
         together: bool = True,
         need: int | None = None,
@@ -429,11 +508,12 @@ class Probe:
 
         ``need`` attempts (default ``attempts``) must have the same verdict; ``together`` runs them
         side by side. ``unanswered`` names the stimulus ("a SYN with data"): when it is never
-        answered while plain SYNs are, that is a breach. ``other_key`` is the breach when every
+        answered while plain SYNs are, that is a breach, or what the case ``path`` has to look into.
+        ``other_key`` is the breach when every
         single attempt was turned down with another cookie.
         """
         need = need or self.attempts
-        tries = 3 * need + 2
+        tries = 3 * max(need, LEAST_TO_BLAME) + 2
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]] = {}
         silent: list[tuple[str, list[Flow]]] = []
         unusable: list[UnusableError] = []
@@ -456,7 +536,8 @@ class Probe:
             made += batch
             if len(agreed) == 1:
                 [found] = agreed.values()
-                if len(found) >= need:
+                [verdict] = agreed
+                if len(found) >= (max(need, LEAST_TO_BLAME) if verdict in _BAD else need):
                     outcome, flows = found[0]
                     _mark(flows)
                     count = f" ({len(found)} of {made})" if need > 1 else ""
@@ -467,7 +548,9 @@ class Probe:
         turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
         if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
             return self.breach(f"{other_key} ({len(turned_down)} of {made})")
-        return await self._without_agreement(attempt, agreed, silent, unusable, made, unanswered)
+        return await self._without_agreement(
+            attempt, agreed, silent, unusable, made, unanswered, path
+        )
 
     async def _run(
         self, attempt: Attempt, count: int
@@ -518,16 +601,18 @@ class Probe:
         unusable: list[UnusableError],
         made: int,
         unanswered: str | None,
+        path: str | None,
     ) -> Outcome:
         if silent and not agreed and not unusable:
             how = silent[0][0]
             same = len({how for how, _ in silent}) == 1
             if unanswered is not None and same and await self._stays_unanswered(attempt, how):
                 _mark(silent[0][1])
-                return self.breach(
-                    f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are"
-                    " answered: the server, or a box on the way, refuses it"
-                )
+                seen = f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are"
+                if path is not None:
+                    self.session.silences.setdefault(path, f"{seen} answered")
+                    return self.skipped(f"{seen} answered: see {path}")
+                return self.breach(f"{seen} answered: the server, or a box on the way, refuses it")
             answering = await self.session.is_answering()
             also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
             return self.undecided(f"{how} in {made} of {made} attempts; {also}")

@@ -18,6 +18,7 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
+    Level,
     Outcome,
     Report,
     Traffic,
@@ -33,6 +34,7 @@ from tfocheck.target import Address, Target, resolve
 from tfocheck.tcp.link import Link, route_source
 
 TARGETS_AT_ONCE = 4
+ONE_KEY = "farm.one-key"
 
 _HOLDS = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
 
@@ -196,6 +198,7 @@ async def _check(
         rtt=session.round_trips.smallest,
         cookie_bytes=len(session.cookie) if session.cookie is not None else None,
         traffic=traffic,
+        hops=session.known_route.hops() if session.known_route is not None else (),
         duration=time.monotonic() - began,
     )
 
@@ -232,6 +235,40 @@ def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> Case
     )
 
 
+def behind_faults(results: Sequence[CaseResult]) -> list[CaseResult]:
+    """Leave out what can't be judged because of what was found on the way, or behind the address.
+
+    A fault of the path is not the server's: what failed or stayed open beside it is skipped. So is
+    what stayed open because the servers of a farm do not agree. What one packet proves, stays.
+    """
+    faults = [
+        result
+        for result in results
+        if result.verdict is Verdict.FAIL
+        and (result.case.level is Level.PATH or result.case.id == ONE_KEY)
+    ]
+    path = [fault for fault in faults if fault.case.level is Level.PATH]
+    cause = (path or faults)[0].case.id if faults else ""
+
+    def is_explained(result: CaseResult) -> bool:
+        if result.case.level is Level.PATH or result in faults:
+            return False
+        if result.verdict in (Verdict.FAIL, Verdict.WARN):
+            return bool(path) and not result.conclusive
+        return result.verdict is Verdict.INCONCLUSIVE
+
+    return [
+        replace(
+            result,
+            verdict=Verdict.SKIP,
+            seen=f"can't be judged: see {cause} (fail)",
+        )
+        if faults and is_explained(result)
+        else result
+        for result in results
+    ]
+
+
 class _Runner:
     """Runs the cases of one address: each as soon as what it needs has passed."""
 
@@ -249,6 +286,7 @@ class _Runner:
     def results(self) -> list[CaseResult]:
         """All results in the order of the cases, with all that was captured by now."""
         found = [self._results[case.id].result() for case in self._settings.cases]
+        found = behind_faults(found)
         return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
 
     async def run(self) -> None:
@@ -267,6 +305,7 @@ class _Runner:
         drops = 0
         trace = None
         try:
+            await asyncio.gather(*(asyncio.shield(self._results[each]) for each in case.after))
             outcome = await self._blocked(case)
             if outcome is None:
                 await self._await_turn(case)
@@ -304,6 +343,7 @@ class _Runner:
             self._session.link.drops() - drops,
             sum(flow.kernel_resets for flow in probe.flows),
         )
+        self._session.verdicts[case.id] = result.verdict
         self._results[case.id].set_result(result)
         self._session.siblings.settle(self._session.address, case.id, str(result.verdict))
         if self._progress is not None:

@@ -10,8 +10,9 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tfocheck.case import Verdict
 from tfocheck.errors import TfocheckError
 from tfocheck.lane import Lane
 from tfocheck.own_addresses import further_addresses, is_on_link
@@ -21,6 +22,9 @@ from tfocheck.tcp.flow import Flow, usual_options
 from tfocheck.tcp.guard import PortGuard
 from tfocheck.tcp.link import Link
 from tfocheck.tcp.roundtrip import RoundTrips
+
+if TYPE_CHECKING:
+    from tfocheck.route import Route
 
 IPV4_MSS = 1460
 IPV6_MSS = 1440
@@ -36,7 +40,8 @@ class Extras:
 
     ``thorough`` tries more of the same; ``soak`` is how long to replay a cookie, in seconds;
     ``alt_sources`` are further addresses of ours; ``no_nat`` vouches that no NAT is between them
-    and the target; ``off_port`` is a port of the target without Fast Open.
+    and the target; ``off_port`` is a port of the target without Fast Open; ``trace`` looks at the
+    route hop by hop.
     """
 
     intrusive: bool = False
@@ -45,6 +50,7 @@ class Extras:
     alt_sources: tuple[str, ...] = ()
     no_nat: bool = False
     off_port: int | None = None
+    trace: bool = False
 
 
 @dataclass
@@ -140,7 +146,17 @@ class Session:
         self.acknowledges_plain_data = False
         self.volunteers_cookies = False
         self.silent_open = SilentOpen()
-        self._flows: list[Flow] = []
+        self.cookies_seen: set[bytes] = set()
+        """The different cookies that our usual address was issued."""
+        self.silences: dict[str, str] = {}
+        """Path case → which SYNs are never answered, though plain ones are."""
+        self.verdicts: dict[str, Verdict] = {}
+        self.flows_by_case: dict[str, list[Flow]] = {}
+        self.answerable: list[Flow] = []
+        """Flows whose SYN any server answers, unless it gets lost."""
+        self.known_route: Route | None = None
+        self.tracing = asyncio.Lock()
+        self.flows: list[Flow] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._ordinary: asyncio.Task[OrdinaryAnswer] | None = None
         self.ports = {port} | ({extras.off_port} if extras.off_port else set())
@@ -169,7 +185,7 @@ class Session:
     def _adopt(self, guard: PortGuard, label: str, port: int) -> Flow:
         server = (self.address, port)
         flow = Flow(self.link, guard, server, scope_id=self.scope_id, label=label)
-        self._flows.append(flow)
+        self.flows.append(flow)
         return flow
 
     @property
@@ -217,6 +233,7 @@ class Session:
     async def plain_syn(self, label: str) -> Flow:
         """A control: an everyday SYN, and the wait for its answer; never pending."""
         flow = self.new_flow(label)
+        self.answerable.append(flow)
         await flow.send_syn(self.syn_options(flow=flow))
         await flow.wait(
             lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
@@ -367,6 +384,12 @@ class Session:
         """How long to look for what answers a segment of ours, in seconds."""
         return min(self.timeout, await self.quiet() + self.round_trip)
 
+    def watch_port(self, port: int) -> None:
+        """Capture what goes to and comes from another port of the server, too."""
+        if port not in self.ports:
+            self.ports.add(port)
+            self.link.watch(self.address, port)
+
     def close_later(self, flow: Flow) -> None:
         """End the connection in the background; ``finish`` waits for it."""
         self.run_later(flow.close(self.round_trip))
@@ -392,7 +415,7 @@ class Session:
 
     async def abandon(self) -> None:
         """Close what is open after an interruption; one packet or two for each, no long wait."""
-        for flow in self._flows:
+        for flow in self.flows:
             with contextlib.suppress(TfocheckError):
                 await flow.abandon()
 
@@ -400,7 +423,7 @@ class Session:
         """Give all ports back and stop capturing this address."""
         for task in self._closing:
             task.cancel()
-        for flow in self._flows:
+        for flow in self.flows:
             flow.release()
         for port in self.ports:
             self.link.unwatch(self.address, port)
@@ -408,4 +431,4 @@ class Session:
     @property
     def kernel_resets(self) -> int:
         """Resets that the local kernel sent in our name: the guard has failed if there is one."""
-        return sum(flow.kernel_resets for flow in self._flows)
+        return sum(flow.kernel_resets for flow in self.flows)

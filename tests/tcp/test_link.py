@@ -27,6 +27,7 @@ def test_ipv4_error_names_the_flow() -> None:
         "198.51.100.1",
         3,
         13,
+        build(syn)[:28],
     )
 
 
@@ -37,6 +38,7 @@ def test_ipv6_error_names_the_flow() -> None:
         "2001:db8::9",
         1,
         0,
+        build(syn),
     )
 
 

@@ -43,7 +43,7 @@ from tfocheck.report import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, CaseResult, FlowRecord
+    from tfocheck.case import AddressReport, CaseResult, FlowRecord, Hop
     from tfocheck.tcp.segment import Captured
 
 FORMAT = 1
@@ -92,7 +92,17 @@ def _address(address: AddressReport, conclusion: Conclusion) -> dict[str, Value]
         "duration": round(address.duration, 6),
         "counts": {verdict.value: number for verdict, number in count(address.results).items()},
         "traffic": dataclasses.asdict(address.traffic),
+        "hops": [_hop(hop) for hop in address.hops],
         "results": [_result(result) for result in address.results],
+    }
+
+
+def _hop(hop: Hop) -> dict[str, Value]:
+    return {
+        "ttl": hop.ttl,
+        "router": _text(hop.router),
+        "rtt": None if hop.rtt is None else round(hop.rtt, 6),
+        "changes": [escape.text(change) for change in hop.changes],
     }
 
 

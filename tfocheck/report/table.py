@@ -19,7 +19,7 @@ from typing import TextIO
 from tabulate import MIN_PADDING, tabulate
 
 from tfocheck import grade
-from tfocheck.case import AddressReport, Case, CaseResult, Verdict
+from tfocheck.case import AddressReport, Case, CaseResult, Level, Verdict
 from tfocheck.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape
 from tfocheck.report.ladder import ladders
@@ -144,7 +144,42 @@ def _verdicts(target: str, addresses: Sequence[AddressReport], style: Style) -> 
     if not single and (notes := _notes(tested, style)):
         table += f"\n{notes}"
     title = style.paint(escape.text(_place(target, tested)), _BOLD)
-    return f"{title}\n\n{table}"
+    route = "".join(_route(address, style) for address in tested)
+    return f"{title}\n{route}\n{table}"
+
+
+def _route(address: AddressReport, style: Style) -> str:
+    """What is wrong with the path, first of all, and the route as far as it was looked at."""
+    faults = [
+        result
+        for result in address.results
+        if result.case.level is Level.PATH and result.verdict is Verdict.FAIL
+    ]
+    lines: list[str] = []
+    for fault in faults:
+        head = style.paint("path fault", _COLOURS[Verdict.FAIL])
+        lines += _wrap(f"{head}  {escape.text(f'{fault.case.id}: {fault.seen}')}", style, " " * 12)
+    if address.hops:
+        header = ["hop", "router", "RTT", "changed or missing from here on"]
+        rows = [
+            [
+                str(hop.ttl),
+                escape.text(hop.router or "no answer"),
+                _milliseconds(hop.rtt),
+                escape.text("; ".join(hop.changes) or "-"),
+            ]
+            for hop in address.hops
+        ]
+        end = escape.text(f"{address.address}, the target")
+        rows.append([str(len(rows) + 1), end, _milliseconds(address.rtt), "-"])
+        if style.width is not None:
+            rows = _wrap_last_column(header, rows, style.width)
+        lines += ["", *_grid(header, rows).splitlines()]
+    return _joined(lines)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.2f} ms"
 
 
 def _place(target: str, addresses: Sequence[AddressReport]) -> str:

@@ -21,7 +21,7 @@ from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.guard import PortGuard
 from tfocheck.tcp.link import FlowKey, IcmpError, Link, Listener
 from tfocheck.tcp.options import FastOpen, Option
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.tcp.segment import DEFAULT_TTL, SEQUENCE_SPACE, Captured, Flags, Segment
 
 RECEIVE_WINDOW = 65535
 ROOM = 36
@@ -92,7 +92,7 @@ class Flow(Listener):
         """The server's segments in the order of their arrival."""
         self.isn = secrets.randbelow(SEQUENCE_SPACE)
         self.server_isn: int | None = None
-        self.icmp: IcmpError | None = None
+        self.icmps: list[IcmpError] = []
         self.stray_options: tuple[Option, ...] = ()
         """Sent on all segments after the SYN, where they may not belong."""
         self.syn_data = b""
@@ -107,6 +107,8 @@ class Flow(Listener):
         self._last_timestamp = 0
         self._clock_offset = secrets.randbelow(SEQUENCE_SPACE)
         self._syn_acks: list[Captured] = []
+        self.misfits: list[Captured] = []
+        """SYN-ACKs from the server's port that acknowledge what we never sent."""
         self._reset: Captured | None = None
         self._later_data: dict[int, bytes] = {}
         self._server_fin: int | None = None
@@ -130,7 +132,7 @@ class Flow(Listener):
 
     def icmp_received(self, error: IcmpError) -> None:
         """Take in an ICMP error; called by the link."""
-        self.icmp = error
+        self.icmps.append(error)
         self._changed.set()
 
     def _take_in(self, captured: Captured) -> None:
@@ -140,6 +142,8 @@ class Flow(Listener):
             if self.server_isn is None:
                 self.server_isn = segment.seq
                 self._timestamps = segment.option_list.timestamps is not None
+        elif segment.is_syn_ack:
+            self.misfits.append(captured)
         may_be_believed = self.server_isn is not None or self._acknowledges_syn(segment)
         if segment.is_reset and self._reset is None and may_be_believed:
             self._reset = captured
@@ -202,6 +206,11 @@ class Flow(Listener):
             if first is not None and captured.time - first.time >= LEAST_REPEAT:
                 return captured
         return None
+
+    @property
+    def icmp(self) -> IcmpError | None:
+        """The latest ICMP error about this flow."""
+        return self.icmps[-1] if self.icmps else None
 
     @property
     def reset(self) -> Captured | None:
@@ -341,13 +350,23 @@ class Flow(Listener):
     # --- what we send -------------------------------------------------------------------------
 
     async def send_syn(
-        self, options: bytes, data: bytes = b"", *, window: int = RECEIVE_WINDOW
+        self,
+        options: bytes,
+        data: bytes = b"",
+        *,
+        window: int = RECEIVE_WINDOW,
+        ttl: int = DEFAULT_TTL,
     ) -> None:
-        """Send the SYN with this option area, and this data behind it."""
+        """Send the SYN with this option area, and this data behind it.
+
+        ``ttl`` is this packet's alone: a low one ends at a router, which says so by ICMP.
+        """
         self.syn_data = data
         self._syn_options = options
         self._send_next = (self.isn + 1 + len(data)) % SEQUENCE_SPACE
-        await self._send(self.isn, Flags.SYN, options=options, payload=data, window=window, ack=0)
+        await self._send(
+            self.isn, Flags.SYN, options=options, payload=data, window=window, ack=0, ttl=ttl
+        )
 
     async def repeat_syn(self, options: bytes | None = None, data: bytes | None = None) -> None:
         """Send the SYN again with the same ISN; as it was, unless told to change its parts."""
@@ -383,9 +402,10 @@ class Flow(Listener):
             or not captured.segment.sequence_length
         ]
 
-    async def resend_from(self, start: int, data: bytes) -> None:
+    async def resend_from(self, start: int, data: bytes, *, ttl: int = DEFAULT_TTL) -> None:
         """Send data again, at a sequence number relative to our ISN."""
-        await self._send((self.isn + start) % SEQUENCE_SPACE, Flags.ACK | Flags.PSH, payload=data)
+        seq = (self.isn + start) % SEQUENCE_SPACE
+        await self._send(seq, Flags.ACK | Flags.PSH, payload=data, ttl=ttl)
 
     async def send_fin(self) -> None:
         """Send our FIN; calling it again repeats it."""
@@ -417,6 +437,7 @@ class Flow(Listener):
         window: int = RECEIVE_WINDOW,
         ack: int | None = None,
         plain: bool = False,
+        ttl: int = DEFAULT_TTL,
     ) -> None:
         if options is None:
             options = b"" if plain else self._later_options()
@@ -435,6 +456,7 @@ class Flow(Listener):
                 window=window,
                 options=options,
                 payload=payload,
+                ttl=ttl,
                 ip_id=secrets.randbelow(1 << 16),
             ),
             self._scope_id,
@@ -463,6 +485,16 @@ class Flow(Listener):
     # --- the end ------------------------------------------------------------------------------
 
     @property
+    def asked_for_fast_open(self) -> bool:
+        """True if our SYN had a Fast Open option, request or cookie."""
+        return any(
+            captured.sent
+            and captured.segment.flags & Flags.SYN
+            and captured.segment.fast_open is not None
+            for captured in self.packets
+        )
+
+    @property
     def may_be_pending(self) -> bool:
         """True while this could occupy a place in the server's queue of pending Fast Opens.
 
@@ -471,10 +503,7 @@ class Flow(Listener):
         """
         if self.acknowledged is None or self._handshake_done or self.reset is not None:
             return False
-        asked = any(
-            captured.sent and captured.segment.flags & Flags.SYN and captured.segment.fast_open
-            for captured in self.packets
-        )
+        asked = self.asked_for_fast_open
         first = self.syn_ack
         refused = first is not None and first.segment.fast_open is not None
         if self.syn_data:

@@ -80,12 +80,21 @@ class FlowKey(NamedTuple):
 
 @dataclass(frozen=True)
 class IcmpError:
-    """An ICMP error that quotes one of our segments: who sent it, its type and code."""
+    """An ICMP error that quotes one of our segments: who sent it, its type and code.
+
+    ``time`` is in Unix seconds, ``quote`` the quoted packet from its IP header on, usually cut.
+    """
 
     sender: str
     icmp_type: int
     code: int
     time: float
+    quote: bytes = b""
+
+    @property
+    def is_time_exceeded(self) -> bool:
+        """A router says that the packet's TTL or hop limit ran out there."""
+        return self.icmp_type == (3 if ":" in self.sender else 11) and self.code == 0
 
     @property
     def name(self) -> str:
@@ -301,14 +310,16 @@ class Link:
     def _read_icmp(self, packet: bytes, time: float) -> None:
         found = read_icmp_quote(packet)
         if found is not None:
-            key, sender, icmp_type, code = found
+            key, sender, icmp_type, code, quote = found
             listener = self._listeners.get(key)
             if listener is not None:
-                listener.icmp_received(IcmpError(sender, icmp_type, code, time))
+                listener.icmp_received(IcmpError(sender, icmp_type, code, time, quote))
 
 
-def read_icmp_quote(packet: bytes) -> tuple[FlowKey, str, int, int] | None:
-    """The flow that an ICMP or ICMPv6 error quotes, its sender, type and code; None if none.
+def read_icmp_quote(packet: bytes) -> tuple[FlowKey, str, int, int, bytes] | None:
+    """The flow that an ICMP or ICMPv6 error quotes, its sender, type, code, and the quoted packet.
+
+    None for anything else.
 
     Source: RFC 792, RFC 4443; at least the ports are in every quote.
     """
@@ -337,7 +348,7 @@ def read_icmp_quote(packet: bytes) -> tuple[FlowKey, str, int, int] | None:
     key = FlowKey(
         socket.inet_ntop(family, ours), client_port, socket.inet_ntop(family, theirs), server_port
     )
-    return key, sender, packet[start], packet[start + 1]
+    return key, sender, packet[start], packet[start + 1], quote
 
 
 def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
