@@ -108,7 +108,11 @@ def run_in_lab(scenario: Scenario, action: Action, setup: Setup = _AS_IT_IS) -> 
 
 
 def _receive_outcome(user_end: socket.socket) -> dict[str, Any]:
-    message = user_end.recv(_MESSAGE_BYTES)
+    try:
+        message = user_end.recv(_MESSAGE_BYTES)
+    except ConnectionResetError:
+        # init ended before it read a signal from here; what it had sent by then still comes.
+        message = user_end.recv(_MESSAGE_BYTES)
     if not message:
         raise LabError(
             "the lab was killed from outside before the action ended", ExitCode.UNREACHABLE
