@@ -11,7 +11,7 @@ import ipaddress
 
 from tfocheck import route as routing
 from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import Probe, UnansweredError, UnusableError
+from tfocheck.probe import Probe, UnusableError
 from tfocheck.route import DATA, OPEN, OPTION
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
@@ -191,7 +191,9 @@ async def after_open(probe: Probe) -> Outcome:
 
     def goes_on(flow: Flow) -> bool:
         done = flow.handshake_done_time
-        return done is not None and any(each.time > done for each in flow.received)
+        return done is not None and any(
+            each.time > done and not each.segment.is_syn_ack for each in flow.received
+        )
 
     if probe.borrow("open.data-acked", goes_on):
         probe.observing()
@@ -343,18 +345,7 @@ async def source_changes(probe: Probe) -> Outcome:
         probe.borrow("option.cookie-format", lambda flow: flow.offered is not None)
         return probe.passed("always the same cookie: our address is always the same")
 
-    async def one() -> bytes | None:
-        for _ in range(probe.attempts + 2):
-            try:
-                async with probe.beside_others("cookie request", FastOpen(), rejected=True) as flow:
-                    if flow.offered is not None and flow.offered.has_legal_cookie:
-                        return flow.offered.cookie
-            except (UnansweredError, UnusableError):
-                continue
-        return None
-
-    found = await asyncio.gather(*(one() for _ in range(MANY_REQUESTS)))
-    cookies = [cookie for cookie in found if cookie is not None]
+    cookies = await probe.cookies_now(MANY_REQUESTS)
     different = len(set(cookies))
     seen = f"{different} different cookies in {len(cookies)} requests at the same time"
     if different <= 1:

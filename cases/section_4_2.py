@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tfocheck.case import Level, Option, Outcome, Severity, case
 from tfocheck.probe import Probe
 from tfocheck.tcp.options import FastOpen
@@ -35,19 +37,25 @@ async def ignores_option(probe: Probe) -> Outcome:
     """
     port, data = probe.session.extras.off_port, probe.payload.data
 
+    async def send(what: str, option: FastOpen, load: bytes) -> Outcome | None:
+        label = f"{what} to port {port}"
+        async with probe.beside_others(label, option, data=load, port=port) as flow:
+            if flow.offered is not None:
+                seen = f"port {port}: {what} is answered with the option"
+                return probe.breach(seen, conclusive=True)
+            if flow.acknowledged != 1:
+                return probe.breach(f"port {port}: {what} opens", conclusive=True)
+        return None
+
     async def attempt() -> Outcome:
         for what, option, load in (
             ("a cookie request", FastOpen(), b""),
             ("a cookie with data", FastOpen(probe.cookie), data),
         ):
-            label = f"{what} to port {port}"
-            async with probe.beside_others(label, option, data=load, port=port) as flow:
-                if flow.offered is not None:
-                    return probe.breach(
-                        f"port {port}: {what} is answered with the option", conclusive=True
-                    )
-                if flow.acknowledged != 1:
-                    return probe.breach(f"port {port}: {what} opens", conclusive=True)
+            step = functools.partial(send, what, option, load)
+            outcome = await probe.persistently(step)
+            if outcome is not None:
+                return outcome
         return probe.passed(f"port {port}: no cookie to a request, ack 1 to a cookie with data")
 
     return await probe.agree(attempt)

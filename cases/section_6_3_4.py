@@ -8,6 +8,9 @@ from tfocheck.tcp.options import FastOpen
 
 CONNECTIONS = 16
 
+CHANGES_ENDURED = 4
+"""So often the server may change its key while it is looked at."""
+
 COMPARED = ("cookie.request", "open.data-acked", "forged.random")
 
 
@@ -21,7 +24,9 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     "all the others.",
     expected="accepts one cookie from 16 ports, which a load balancer may spread over its servers",
     advice="Servers behind this address don't share a key: set the same one on all (Linux: "
-    "net.ipv4.tcp_fastopen_key), and change it on all at the same time.",
+    "net.ipv4.tcp_fastopen_key), and change it on all at the same time. Linux's cookies cover the "
+    "server's address, too: behind a load balancer that translates it, the servers need one "
+    "address (direct return). A NAT on our side with a few addresses looks the same.",
     why="With a key for each server a cookie opens at one of them only: Fast Open works now and "
     "then, the less the larger the farm, and no log says why.",
     needs=("open.data-acked", "path.after-open"),
@@ -32,8 +37,17 @@ async def one_key(probe: Probe) -> Outcome:
     -> SYN, seq 0, one cookie (valid), n bytes (from 16 ports in turn)
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
-    turned down: again from other ports, or another cookie proves it
+    turned down: again from other ports, or another cookie proves it, and 16 requests tell whether
+    there are several keys now or the one key has changed
     """
+    for _ in range(CHANGES_ENDURED):
+        outcome = await _from_many_ports(probe)
+        if outcome.verdict is not Verdict.FAIL or not await probe.has_one_key():
+            return outcome
+    return probe.undecided("the server's key has changed again and again meanwhile")
+
+
+async def _from_many_ports(probe: Probe) -> Outcome:
     data, cookie = probe.payload.data, probe.cookie
     accepted = 0
     others: set[bytes] = set()

@@ -16,11 +16,12 @@ import asyncio
 import contextlib
 import contextvars
 import ipaddress
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tfocheck.case import Case, FlowRecord, Outcome, Verdict
 from tfocheck.payload import Payload
@@ -79,6 +80,8 @@ class UnusableError(Exception):
 class OtherKeyError(UnusableError):
     """The valid cookie was turned down, and another one offered: there is another key."""
 
+
+T = TypeVar("T")
 
 OptionArea = bytes | Callable[[int], bytes]
 
@@ -542,6 +545,9 @@ class Probe:
                     _mark(flows)
                     count = f" ({len(found)} of {made})" if need > 1 else ""
                     return Outcome(outcome.verdict, outcome.seen + count)
+            if self.session.silences and len(silent) == made >= need:
+                # What gets no answer here is known to get lost on the way.
+                return self.skipped(f"no answer: see {next(iter(self.session.silences))}")
             # Enough to suspect the stimulus, which is looked into; loss would pass by.
             if unanswered is not None and len(silent) == made >= max(2 * need - 1, 5):
                 break
@@ -624,6 +630,45 @@ class Probe:
         if unusable:
             parts.append(f"{unusable[0]} ({len(unusable)} of {made})")
         return self.undecided("attempts do not agree: " + "; ".join(parts))
+
+    async def persistently(self, part: Callable[[], Awaitable[T]]) -> T:
+        """One of several steps of an attempt: what got lost is done again, on another flow.
+
+        Raises what the last one raised when all are lost.
+        """
+        for _ in range(0 if self.session.silences else self.attempts + 1):
+            with contextlib.suppress(UnansweredError, UnusableError):
+                return await part()
+        return await part()
+
+    async def cookies_now(self, count: int = 16) -> list[bytes]:
+        """The cookies of so many requests at the same time, in the order of the requests."""
+
+        async def one() -> bytes | None:
+            async with self.beside_others("cookie request", FastOpen(), rejected=True) as flow:
+                option = flow.offered
+                return option.cookie if option is not None and option.has_legal_cookie else None
+
+        async def surely() -> bytes | None:
+            with contextlib.suppress(UnansweredError, UnusableError):
+                return await self.persistently(one)
+            return None
+
+        found = await asyncio.gather(*(surely() for _ in range(count)))
+        return [cookie for cookie in found if cookie is not None]
+
+    async def has_one_key(self) -> bool:
+        """True if all servers that answer now issue the same cookie; then it is taken over.
+
+        A key that changes while we ask shows as one change in a row of cookies, not as several.
+        """
+        for _ in range(2):
+            cookies = await self.cookies_now()
+            changes = sum(first != then for first, then in itertools.pairwise(cookies))
+            if changes <= 1 and cookies:
+                self.session.cookie = cookies[-1]
+                return True
+        return False
 
     # --- verifications that several cases share -----------------------------------------------
 

@@ -248,14 +248,14 @@ def behind_faults(results: Sequence[CaseResult]) -> list[CaseResult]:
         and (result.case.level is Level.PATH or result.case.id == ONE_KEY)
     ]
     path = [fault for fault in faults if fault.case.level is Level.PATH]
-    cause = (path or faults)[0].case.id if faults else ""
+    faults = path or faults
+    cause = faults[0].case.id if faults else ""
 
     def is_explained(result: CaseResult) -> bool:
         if result.case.level is Level.PATH or result in faults:
             return False
-        if result.verdict in (Verdict.FAIL, Verdict.WARN):
-            return bool(path) and not result.conclusive
-        return result.verdict is Verdict.INCONCLUSIVE
+        broken = result.verdict in (Verdict.FAIL, Verdict.WARN)
+        return (broken and not result.conclusive) or result.verdict is Verdict.INCONCLUSIVE
 
     return [
         replace(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from wire import DATA, GET, SECONDS, Wire
 
-from tfocheck.lab.middleboxes import FARM, HOPS, SERVER
+from tfocheck.lab.middleboxes import FARM, ROUTERS, SERVER
 from tfocheck.lab.scenarios import SCENARIOS, Setup
 from tfocheck.lab.topology import has_ipv6
 from tfocheck.tcp.segment import Flags, Segment
@@ -116,7 +116,7 @@ def both(name: str, in_lab: Callable[..., Any], hop: int | None = None) -> tuple
     silent = [what for what, value in expected.items() if value is None]
     seen: tuple[Any, Any] = in_lab(
         name,
-        lambda: (observe(SERVERS, silent), trace(SERVERS, list(HOPS))),
+        lambda: (observe(SERVERS, silent), trace(SERVERS, list(ROUTERS))),
         setup=Setup(hop=hop),
     )
     return seen
@@ -127,7 +127,7 @@ def hop_by_hop(name: str, hop: int) -> list[str]:
     # The proxy's router takes the packets in and so does not look at their TTL.
     answers_itself = name == "transparent-proxy"
     return [
-        "as sent" if ttl < hop or (ttl == hop and not answers_itself) else behind for ttl in HOPS
+        "as sent" if ttl < hop or (ttl == hop and not answers_itself) else behind for ttl in ROUTERS
     ]
 
 

@@ -19,7 +19,7 @@ from tfocheck.tcp.segment import Flags, Segment, build, dissect
 
 MACS = bytes(range(12))
 ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
-PAIRS = [("10.77.0.1", "10.77.3.2"), ("fd77::1", "fd77:3::2")]
+PAIRS = [("10.77.0.1", "10.77.4.2"), ("fd77::1", "fd77:4::2")]
 COOKIE = bytes(range(8))
 USUAL = (
     tcp_options.mss(1460),

@@ -1,7 +1,7 @@
 """What stands on the way in the lab's path scenarios: a description, nothing is started here.
 
-The way is client, router 1, router 2, router 3, server. What is described here happens behind one
-of the routers, the hop that the user chooses: that router still sees a packet from the client as it
+The way is client, routers 1 to 4, server. What is described here happens behind one of the first
+three routers, the hop that the user chooses: that router still sees a packet from the client as it
 was sent, and says so in its time-exceeded messages; the next hop sees what became of it. The
 transparent proxy is an exception: its router takes the packets in, whatever their TTL.
 
@@ -17,7 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-HOPS = (1, 2, 3)
+ROUTERS = (1, 2, 3, 4)
+HOPS = ROUTERS[:-1]
+"""Where a box may stand: there is always a router behind it that sees what became of a packet."""
+
 DEFAULT_HOP = 2
 
 NAT_POOL_SIZE = 8
@@ -32,12 +35,12 @@ _DATA = "@ih,0,8 >= 0"
 
 @dataclass(frozen=True)
 class Path:
-    """The three routers between client and server, and what is wrong behind one of them.
+    """The four routers between client and server, and what is wrong behind one of them.
 
     `fault` is the name of the path's fault, "path.…", None where there is none. `ruleset` is loaded
     into the router's nftables and `ip6tables` by ip6tables-restore, then `sysctls` are set.
     `impair` is what a box on the link behind the router does, `rewrite` a function of the module
-    rewriting; `proxy` puts haproxy on the router. A `farm` is three servers behind router 3:
+    rewriting; `proxy` puts haproxy on the router. A `farm` is three servers behind router 4:
     "routed" ones have one address, "translated" ones an address each.
     """
 
@@ -69,7 +72,7 @@ class Path:
 
     def hop(self, chosen: int | None = None) -> int:
         """The router, counted from 1, behind which it happens; a farm is behind the last one."""
-        return HOPS[-1] if self.farm else chosen or DEFAULT_HOP
+        return ROUTERS[-1] if self.farm else chosen or DEFAULT_HOP
 
 
 def _forward(*rules: str) -> str:
@@ -101,9 +104,9 @@ def _nat_pool() -> str:
 
 
 # The server of the routed scenarios, and what a farm answers on (see network.py).
-SERVER = ("10.77.3.2", "fd77:3::2")
+SERVER = ("10.77.4.2", "fd77:4::2")
 FARM = ("10.77.9.9", "fd77:9::9")
-FARM_SERVERS = (SERVER, ("10.77.4.2", "fd77:4::2"), ("10.77.5.2", "fd77:5::2"))
+FARM_SERVERS = (SERVER, ("10.77.5.2", "fd77:5::2"), ("10.77.6.2", "fd77:6::2"))
 
 
 def _dnat() -> str:

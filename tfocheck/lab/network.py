@@ -1,12 +1,12 @@
 """The namespaces and links that a scenario is made of, before any of them is configured.
 
-Neighbours: client - server, 10.77.0.0/24 and fd77::/64. Or with three routers between them:
+Neighbours: client - server, 10.77.0.0/24 and fd77::/64. Or with four routers between them:
 
     client .1 - 10.77.0.0/24 - .254 router1 .1 - 10.77.1.0/24 - .2 router2 .1 - 10.77.2.0/24 -
-    .2 router3 .1 - 10.77.3.0/24 - .2 server
+    .2 router3 .1 - 10.77.3.0/24 - .2 router4 .1 - 10.77.4.0/24 - .2 server
 
 and so with fd77::/64 (there router 1 is fd77::fe), fd77:1::/64 and so on. The servers of a farm
-have a link each, 10.77.3.0/24 to 10.77.5.0/24. Default routes lead to the client, so that what a
+have a link each, 10.77.4.0/24 to 10.77.6.0/24. Default routes lead to the client, so that what a
 NAT on the way makes of its address comes back as well.
 """
 
@@ -18,7 +18,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from tfocheck.lab import namespaces, topology
 from tfocheck.lab.box import LEFT, RIGHT, Box
 from tfocheck.lab.impairment import Impairment
-from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, HOPS, Path
+from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, ROUTERS, Path
 from tfocheck.lab.namespaces import NetworkNamespace
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
@@ -97,7 +97,7 @@ def lay_out(scenario: Scenario, setup: Setup) -> Network:
 
 
 class _Way:
-    """Three routers in a row, and behind the last one the server, or the servers of a farm."""
+    """Four routers in a row, and behind the last one the server, or the servers of a farm."""
 
     def __init__(
         self, client: NetworkNamespace, scenario: Scenario, path: Path, setup: Setup
@@ -106,14 +106,14 @@ class _Way:
         self._scenario = scenario
         self._path = path
         self._setup = setup
-        self._routers = tuple(_router() for _ in HOPS)
+        self._routers = tuple(_router() for _ in ROUTERS)
         self._links: list[Link] = []
         self._boxes: list[Box] = []
         self._routes: list[Route] = []
 
     def lay_out(self) -> Network:
         """Join everything, from the client's end on."""
-        facing_client = [_on_link(0, _GATEWAY), *(_on_link(hop, _FAR) for hop in HOPS[:-1])]
+        facing_client = [_on_link(0, _GATEWAY), *(_on_link(hop, _FAR) for hop in ROUTERS[:-1])]
         self._cable(
             0,
             Interface(self._client, "eth0", topology.CLIENT_ADDRESSES),
@@ -125,7 +125,7 @@ class _Way:
                 _ANYWHERE, facing_client[0], _FIRST_CLIENT_ADDRESSES, strict=True
             )
         ]
-        for hop, router, following in zip(HOPS, self._routers, self._routers[1:], strict=False):
+        for hop, router, following in zip(ROUTERS, self._routers, self._routers[1:], strict=False):
             near, far = _on_link(hop, _NEAR), facing_client[hop]
             self._cable(hop, Interface(router, "eth1", near), Interface(following, "eth0", far))
             self._route(router, _SERVER_SIDE, far)
@@ -135,7 +135,7 @@ class _Way:
         return Network(
             self._client,
             servers,
-            _FARM_ADDRESSES if self._path.farm else _on_link(HOPS[-1], _FAR),
+            _FARM_ADDRESSES if self._path.farm else _on_link(ROUTERS[-1], _FAR),
             tuple(self._links),
             tuple(self._boxes),
             self._routers,
@@ -149,7 +149,7 @@ class _Way:
         shared = _FARM_ADDRESSES if self._path.farm == "routed" else ()
         for number in range(len(FARM_SERVERS) if self._path.farm else 1):
             server = _host(self._scenario.tcp_fastopen, *keys[number % max(1, len(keys)) :][:1])
-            link = HOPS[-1] + number
+            link = ROUTERS[-1] + number
             near, far = _on_link(link, _NEAR), _on_link(link, _FAR)
             self._cable(
                 link,

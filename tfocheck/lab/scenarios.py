@@ -122,7 +122,7 @@ def _behind(
     expected: ExitCode = ExitCode.UNREACHABLE,
     keys: tuple[str, ...] = (),
 ) -> Scenario:
-    """A Linux server behind three routers."""
+    """A Linux server behind four routers."""
     return Scenario(name, summary, expected, "kernel", CLIENT | SERVER, path=path, keys=keys)
 
 
@@ -134,7 +134,7 @@ _KEYS = (
 
 _PATHS = (
     _behind(
-        "routed", "Linux behind three routers, nothing wrong", middleboxes.CLEAR, ExitCode.CONFORMS
+        "routed", "Linux behind four routers, nothing wrong", middleboxes.CLEAR, ExitCode.CONFORMS
     ),
     _behind(
         "option-stripped",
@@ -324,7 +324,8 @@ def check_setup(scenario: Scenario, setup: Setup) -> None:
         )
     if setup.hop not in HOPS:
         raise LabError(
-            f"--hop {setup.hop}: there are routers 1 to {len(HOPS)} on the way", ExitCode.USAGE
+            f"--hop {setup.hop}: a box may stand behind the routers 1 to {len(HOPS)}",
+            ExitCode.USAGE,
         )
 
 
