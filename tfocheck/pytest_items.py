@@ -99,6 +99,11 @@ def markers(case: Case) -> list[str]:
     return found + ["_".join([stem, *parts[:end]]) for end in range(1, len(parts) + 1)]
 
 
+def node_name(target: Target) -> str:
+    """What a target is called in a node id, where brackets and double colons have a meaning."""
+    return f"{target.host.replace(':', '-')}:{target.port}"
+
+
 class Targets(pytest.Collector):
     """All targets, at the top of the collection tree."""
 
@@ -106,17 +111,20 @@ class Targets(pytest.Collector):
         """A collector for each target."""
         plugin = self.config.stash[PLUGIN]
         for target in plugin.targets:
-            # The name would otherwise become a part of a path.
-            yield TargetCases.from_parent(self, name=target.text, nodeid=f"{ROOT}::{target.text}")
+            yield TargetCases.from_parent(self, target=target.text, name=node_name(target))
 
 
 class TargetCases(pytest.Collector):
     """The cases of one target."""
 
+    def __init__(self, *, target: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.target = target
+
     def collect(self) -> Iterable[pytest.Item]:
         """An item for each case that the options select."""
         for case in self.config.stash[PLUGIN].selected:
-            yield CaseItem.from_parent(self, name=case.id, target=self.name, case=case)
+            yield CaseItem.from_parent(self, name=case.id, target=self.target, case=case)
 
 
 class CaseItem(pytest.Item):
