@@ -108,7 +108,7 @@ class Options:
 
         write.check(self.outputs)
         if self.directory is not None:
-            write.check_directory("-o", self.directory)
+            write.check_directory("-o", self.directory, formats.FILE_NAMES)
 
 
 class _CheckCommand(click.Command):

@@ -252,7 +252,10 @@ def _summary(address: AddressChange, style: Style) -> str:
         if (number := address.count(change))
     ]
     same = address.count(Change.SAME)
-    words.append(f"{same} the same" if words else f"nothing changed in {same} cases")
+    if not words:
+        words = [f"nothing changed in {same} cases"]
+    elif same:
+        words.append(f"{same} the same")
     shown = style.paint(", ".join(words), "1;31" if address.got_worse else "32")
     return f"{_title(address)}: {_states(address)}: {shown}"
 

@@ -47,6 +47,8 @@ FORMATS = (
 TEXT_NAME = "report.txt"
 """The name in a directory of the text for people, which has no option."""
 
+FILE_NAMES = (TEXT_NAME, *(each.file_name for each in FORMATS))
+
 
 def dumps(option: str, judgement: Judgement) -> str | bytes:
     """The report in the format of an option."""

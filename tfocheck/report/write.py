@@ -42,8 +42,8 @@ def check(paths: Sequence[tuple[str, str]]) -> None:
             raise UsageError(f"{other} and {option} both write to {path}: name two files")
 
 
-def check_directory(option: str, path: str) -> None:
-    """See before a run that there is, or can be, a directory to write reports to.
+def check_directory(option: str, path: str, names: Sequence[str]) -> None:
+    """See before a run that there is, or can be, a directory to write reports of these names to.
 
     Raises UsageError with the option, the path and the reason.
     """
@@ -53,14 +53,20 @@ def check_directory(option: str, path: str) -> None:
         raise UsageError(f"{option} {path}: several files do not go to standard output")
     try:
         there = os.path.realpath(path)
+        os.stat(there)
+    except FileNotFoundError:
         while not os.path.lexists(there):
             there = os.path.dirname(there)
-    except ValueError as error:
-        raise UsageError(f"{option} {path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from None
     if not os.path.isdir(there):
         raise UsageError(f"{option} {path}: {there} is no directory")
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"{option} {path}: no permission to write to {there}")
+    for name in names:
+        place = os.path.join(path, name)
+        if os.path.isdir(place) and not os.path.islink(place):
+            raise UsageError(f"{option} {path}: {place} is a directory")
 
 
 def write_into(option: str, directory: str, name: str, content: str | bytes) -> None:
