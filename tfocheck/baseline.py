@@ -46,7 +46,7 @@ ANYWHERE = "*"
 _REQUIRED = ("case", "address", "verdict", "reason")
 _KEYS = (*_REQUIRED, "expires")
 _ENTRY = re.compile(r"\s*\[\[\s*(?:known|\"known\"|'known')\s*\]\]")
-_HEAD = (
+HEAD = (
     "What tfocheck found and is known: it breaks no build, while anything else still does.",
     "Say in each reason why it may stay, and until when: expires = 2027-12-31 (optional).",
     'address is an IP address, with or without its port, or "*" for all.',
@@ -157,6 +157,8 @@ class Baseline:
         expired: dict[Entry, None] = {}
 
         def marked(address: AddressReport, result: CaseResult) -> CaseResult:
+            if grade.conclude(address).kind is grade.Kind.UNREACHABLE:
+                return result
             found = [e for e in self.entries if e.is_about(address) and e.covers(result)]
             live = [entry for entry in found if not entry.has_expired(today)]
             if live:
@@ -408,7 +410,7 @@ def _new_document() -> Any:
     import tomlkit
 
     document = tomlkit.document()
-    for line in _HEAD:
+    for line in HEAD:
         document.add(tomlkit.comment(line))
     document["format"] = FORMAT
     document.add(tomlkit.nl())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,8 +257,11 @@ def _summary(address: AddressChange, style: Style) -> str:
         words = [f"nothing changed in {same} cases"]
     elif same:
         words.append(f"{same} the same")
-    shown = style.paint(", ".join(words), "1;31" if address.got_worse else "32")
-    return f"{_title(address)}: {_states(address)}: {shown}"
+    counts = ", ".join(words)
+    line = f"{_title(address)}: {_states(address)}: {counts}"
+    if style.width is not None:
+        line = textwrap.fill(line, style.width, subsequent_indent="  ", break_on_hyphens=False)
+    return line.replace(counts, style.paint(counts, "1;31" if address.got_worse else "32"))
 
 
 def _states(address: AddressChange) -> str:

@@ -103,7 +103,9 @@ def test_an_entry_allows_its_verdict_only(
 def test_an_unreachable_target_stays_one_whatever_is_known() -> None:
     everything = [entry(case, allowed) for case in GOOD for allowed in Allowed]
     gone = {re.sub(r"\W", "_", case): SKIP for case in GOOD} | {"control_syn": INCONCLUSIVE}
-    assert judge(report(**gone), *everything).conclusions[0].kind is Kind.UNREACHABLE
+    unreachable = judge(report(**gone), *everything)
+    assert unreachable.conclusions[0].kind is Kind.UNREACHABLE
+    assert "known" not in render(unreachable, Style())
     untested = make_report(make_address(not_tested="no route"))
     assert judge(untested, *everything).exit_code == 4
     unresolved = make_report(errors=(("nosuch:443", "does not resolve"),))
