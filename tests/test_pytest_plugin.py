@@ -287,7 +287,8 @@ def test_wrong_usage_is_a_line_before_anything_is_collected(
 
 
 def test_another_project_is_not_disturbed(tmp_path: Path) -> None:
-    (tmp_path / "test_theirs.py").write_text(
+    theirs = tmp_path / "test_theirs.py"
+    theirs.write_text(
         textwrap.dedent(
             """
             import sys

@@ -157,8 +157,6 @@ class Baseline:
         expired: dict[Entry, None] = {}
 
         def marked(address: AddressReport, result: CaseResult) -> CaseResult:
-            if grade.conclude(address).kind is grade.Kind.UNREACHABLE:
-                return result
             found = [e for e in self.entries if e.is_about(address) and e.covers(result)]
             live = [entry for entry in found if not entry.has_expired(today)]
             if live:
@@ -168,7 +166,9 @@ class Baseline:
             return result
 
         addresses = tuple(
-            replace(address, results=tuple(marked(address, each) for each in address.results))
+            address
+            if grade.conclude(address).kind is grade.Kind.UNREACHABLE
+            else replace(address, results=tuple(marked(address, each) for each in address.results))
             for address in report.addresses
         )
         applied = Applied(

@@ -302,8 +302,9 @@ def _how_it_works(report: AddressReport) -> str:
 
 
 def _known_headline(report: AddressReport) -> str:
-    if not _is_offered(report):
-        return f"TFO not offered, which is known: {_seen(report, OFFERED)}"
+    offered = report.result(OFFERED)
+    if offered is not None and offered.verdict is Verdict.SKIP:
+        return f"TFO not offered, which is known ({offered.known}): {_seen(report, OFFERED)}"
     return f"nothing fails but what is known: {_names(_known(report))}"
 
 

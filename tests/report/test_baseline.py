@@ -117,7 +117,7 @@ def test_not_offered_is_known_only_by_its_own_entry() -> None:
     assert judge(gone, entry("cookie.request")).exit_code == 3
     judgement = judge(gone, entry("cookie.request", Allowed.NOT_OFFERED))
     assert (judgement.exit_code, judgement.conclusions[0].kind) == (0, Kind.KNOWN)
-    assert "not offered, which is known" in judgement.conclusions[0].headline
+    assert "not offered, which is known (we know): " in judgement.conclusions[0].headline
 
 
 def test_what_rests_on_a_known_failure_alone_does_not_pass() -> None:
