@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 from tfocheck import __version__, cli
 from tfocheck.case import AddressReport, CaseResult, Report, Traffic, Verdict
 from tfocheck.errors import CannotError
+from tfocheck.report import formats
 
 CASE_FILE = """
 from tfocheck.case import Level, Outcome, Severity, Verdict, case
@@ -215,6 +218,17 @@ def test_options_reach_the_engine(
         (("x", "-6", "--source", "127.0.0.1"), "--source 127.0.0.1 is no IPv6 address"),
         (("x", "--format", "markdown"), "--format goes with --list"),
         (("x\x1b[2J",), "control character"),
+        (("x", "-o", ""), "-o is empty"),
+        (("x", "-o", "-"), "do not go to standard output"),
+        (("x", "-o", "/dev/null"), "/dev/null is no directory"),
+        (("x", "-o", "/dev/null/x"), "Not a directory"),
+        (("x", "-o", "\0"), "null"),
+        (("x", "-o", "x" * 5000), "too long"),
+        (("x", "--baseline", "/nosuch"), "--baseline /nosuch: No such file"),
+        (("x", "--baseline", "/"), "--baseline /: Is a directory"),
+        (("x", "--save-baseline", "/"), "is a directory"),
+        (("x", "--save-baseline", __file__), "--save-baseline .*test_cli.py: no TOML.*line 1"),
+        (("x", "--save-baseline", "-", "--json", "-"), "both write to -"),
         (("x", "--json"), "requires an argument.*see tfocheck --help"),
     ],
 )
@@ -314,6 +328,88 @@ def test_a_report_that_can_not_be_written_is_2_and_the_other_one_is_there(
     assert err == "tfocheck: --json /dev/full: can't write the report: No space left on device\n"
     assert "what was seen" in out
     assert path.exists()
+
+
+def test_a_directory_gets_every_report_and_is_made(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "reports"
+    code, out, _ = run(capsys, "a.example", "b.example:80", "-o", str(folder), "-q")
+    assert code == 0
+    assert sorted(os.listdir(folder)) == sorted(formats.FILE_NAMES)
+    assert sorted(os.listdir(tmp_path)) == ["cases", "new"]
+    text = (folder / "report.txt").read_text()
+    assert "what was seen" in text
+    assert text.endswith(out)
+    assert len(json.loads((folder / "report.json").read_text())["addresses"]) == 2
+    assert (folder / "junit.xml").read_text().startswith("<?xml")
+
+
+def test_a_file_that_can_not_be_written_costs_only_itself(
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "reports"
+    (folder / "report.json").mkdir(parents=True)
+    code, out, err = run(capsys, "x", "-o", str(folder))
+    assert (code, out) == (2, "")
+    assert err == f"tfocheck: -o {folder}: {folder}/report.json is a directory\n"
+    (folder / "report.json").rmdir()
+    original = os.replace
+
+    def full(source: str, place: str) -> None:
+        if place.endswith("report.json"):
+            raise OSError(28, "No space left on device")
+        original(source, place)
+
+    monkeypatch.setattr(os, "replace", full)
+    code, out, err = run(capsys, "x", "-o", str(folder))
+    assert code == 2
+    assert err.endswith("report.json: can't write the report: No space left on device\n")
+    assert "what was seen" in out
+    assert set(os.listdir(folder)) == set(formats.FILE_NAMES) - {"report.json"}
+
+
+def test_a_saved_baseline_makes_the_next_run_pass_and_a_new_failure_fail(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "b.toml")
+    engine.verdicts = {"open.data-acked": Verdict.FAIL}
+    code, _, err = run(capsys, "x", "--save-baseline", path)
+    assert (code, err) == (1, f"tfocheck: --save-baseline {path}: 1 new entry\n")
+    code, out, _ = run(capsys, "x", "--baseline", path)
+    assert code == 0
+    assert "fail (known)" in out
+    engine.verdicts = {"open.data-acked": Verdict.FAIL, "cookie.request": Verdict.FAIL}
+    assert run(capsys, "x", "--baseline", path)[0] == 1
+    engine.verdicts = {"control.syn": Verdict.INCONCLUSIVE}
+    assert run(capsys, "x", "--baseline", path)[0] == 4
+    engine.verdicts = {}
+    code, out, _ = run(capsys, "x", "-q", "--baseline", path)
+    assert code == 0
+    assert f"{path} line 6: open.data-acked at 192.0.2.1:443 is mended: the entry can go" in out
+
+
+def test_nothing_answered_saves_nothing(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    engine.verdicts = {"control.syn": Verdict.INCONCLUSIVE}
+    code, _, err = run(capsys, "x", "--save-baseline", str(tmp_path / "b.toml"))
+    assert code == 4
+    assert "nothing answered, so nothing was saved" in err
+    assert not (tmp_path / "b.toml").exists()
+
+
+def test_a_baseline_on_stdout_leaves_stderr_to_the_table(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.verdicts = {"open.data-acked": Verdict.FAIL}
+    code, out, err = run(capsys, "x", "--save-baseline", "-")
+    assert code == 1
+    assert tomllib.loads(out)["known"][0]["case"] == "open.data-acked"
+    assert "what was seen" in err
 
 
 def test_an_internal_error_is_one_line(
@@ -417,13 +513,29 @@ def test_a_full_disk_under_stdout_is_one_line() -> None:
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv[1:] = ['--help']; from tfocheck.cli import main; main();"
-        "heavy = {'scapy', 'asyncio', 'ssl', 'tabulate', 'pyroute2', 'junit_xml'};"
+        "heavy = {'scapy', 'asyncio', 'ssl', 'tabulate', 'pyroute2', 'junit_xml', 'tomlkit'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
     )
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_a_directory_of_reports_belongs_to_the_user_behind_sudo() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, 4242, 4243)
+        reports = Path(folder) / "made" / "reports"
+        ended = python_m(
+            "127.0.0.1:9", "-q", "-o", str(reports), "--save-baseline", f"{folder}/b.toml",
+            env={**os.environ, "SUDO_UID": "4242", "SUDO_GID": "4243"},
+        )  # fmt: skip
+        assert ended.returncode == 4, ended.stderr
+        made = [reports.parent, reports, *reports.iterdir()]
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(4242, 4243)}
+        assert len(made) == 2 + len(formats.FILE_NAMES)
+        assert "nothing was saved" in ended.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")

@@ -25,6 +25,17 @@ def test_the_example_of_a_users_case_runs_as_printed() -> None:
     assert f"{graded.seen('my.same-cookie')}\n" in README
 
 
+def test_the_baseline_in_the_readme_is_one(tmp_path: Path) -> None:
+    from tfocheck import baseline
+    from tfocheck.case import load_cases
+
+    written = README.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "baseline.toml").write_text(written)
+    [entry] = baseline.read(str(tmp_path / "baseline.toml"), "--baseline", load_cases()).entries
+    assert f"baseline.toml line {entry.line}: {entry.case} at {entry.address} is mended" in README
+    assert all(f"# {line}\n" in written for line in baseline.HEAD)
+
+
 def test_the_readme_names_every_exit_code() -> None:
     from tfocheck.errors import ExitCode
 

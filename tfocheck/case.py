@@ -165,7 +165,7 @@ class CaseResult:
     ``address`` is the literal that was tested; ``duration`` is in seconds; ``flows`` are the
     packets that prove the verdict; ``prerequisite`` is set when the user did not select the case
     but another case rests on it; ``traceback`` is there for verdict *error* only; ``conclusive`` as
-    in ``Outcome``.
+    in ``Outcome``; ``known`` is the baseline's reason when it allows this verdict.
     """
 
     case: Case
@@ -177,6 +177,7 @@ class CaseResult:
     traceback: str | None = None
     conclusive: bool = False
     address: str = ""
+    known: str | None = None
 
 
 @dataclass(frozen=True)

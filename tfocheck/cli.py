@@ -1,4 +1,4 @@
-"""The command line: ``tfocheck TARGET...``, and the subcommands ``demo`` and ``lab``.
+"""The command line: ``tfocheck TARGET...``, and its subcommands.
 
 Rules that hold here:
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import errno
 import os
 import re
@@ -29,16 +30,18 @@ from tfocheck import target as targets_module
 from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
 from tfocheck.case import Option as CaseOption
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
-from tfocheck.report import escape
+from tfocheck.report import escape, formats
 from tfocheck.target import Target
 
 if TYPE_CHECKING:
+    from tfocheck.baseline import Baseline
     from tfocheck.case import Report
     from tfocheck.grade import Judgement
     from tfocheck.runner import Settings
 
 _SUBCOMMANDS = {
     "check": "Grade servers; can be left out, unless a target is called like a command.",
+    "compare": "Say what changed between two JSON reports, and whether it got worse.",
     "explain": "Say what a case asks, how it is tested, and what to do about a failure.",
     "demo": "Grade this machine's own kernel in a lab; needs neither a server nor root.",
     "lab": "Real servers in network namespaces on this machine, to grade or to try things on.",
@@ -46,6 +49,7 @@ _SUBCOMMANDS = {
 _TERMINATED = 128 + signal.SIGTERM
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 _MAX_ATTEMPTS = 100
+_SAVE_BASELINE = "--save-baseline"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_TIMEOUT = 300.0
 
@@ -79,6 +83,9 @@ class Options:
     list_format: str | None
     json: str | None
     junit: str | None
+    directory: str | None
+    baseline: str | None
+    save_baseline: str | None
     quiet: bool
     verbose: bool
     debug: bool
@@ -86,8 +93,23 @@ class Options:
     @property
     def reports(self) -> list[tuple[str, str]]:
         """(option, path) of each report file asked for."""
-        asked = [("--json", self.json), ("--junit", self.junit)]
+        asked = [(each.option, getattr(self, each.parameter)) for each in formats.FORMATS]
         return [(option, path) for option, path in asked if path is not None]
+
+    @property
+    def outputs(self) -> list[tuple[str, str]]:
+        """(option, path) of each file that the run writes by a name that was given."""
+        if self.save_baseline is None:
+            return self.reports
+        return [*self.reports, (_SAVE_BASELINE, self.save_baseline)]
+
+    def check_outputs(self) -> None:
+        """See that what is to be written can be. Raises UsageError."""
+        from tfocheck.report import write
+
+        write.check(self.outputs)
+        if self.directory is not None:
+            write.check_directory("-o", self.directory, formats.FILE_NAMES)
 
 
 class _CheckCommand(click.Command):
@@ -239,6 +261,23 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 )
 @click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
 @click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option(
+    "-o",
+    "--output",
+    "directory",
+    metavar="DIR",
+    help="Write every report there is into this directory, which is made if missing.",
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="Failures that this file (TOML) knows break no build.",
+)
+@click.option(
+    _SAVE_BASELINE,
+    metavar="FILE",
+    help="Write the failures of this run as a baseline, or add them to one; no exit code changes.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the packets of each case.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -250,6 +289,38 @@ def check(**options: object) -> int:
     of a name are tested. Needs raw sockets (sudo, or CAP_NET_RAW); `tfocheck demo` does not.
     """
     return _check(Options(**options))  # type: ignore[arg-type]  # click's parameters are its fields
+
+
+@click.command("compare", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("before")
+@click.argument("after")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def compare(before: str, after: str, quiet: bool, debug: bool) -> int:
+    """Say what changed from report BEFORE to report AFTER, both written by --json.
+
+    \b
+    Worse is:
+      a case that fails and did not, or is new and fails;
+      a case that warns and held (pass, info);
+      a case that was pass, info or warn and is not decided any more
+        (skip, inconclusive, error, or not there), so for all cases of an
+        address that is gone or unreachable;
+      a lower grade.
+    From fail to not decided is neither better nor worse. What a baseline
+    knows is compared like everything else.
+
+    \b
+    Exit codes: 0 nothing got worse, 1 something did, 2 no report, or one of
+    another format.
+    """
+    from tfocheck import compare as comparing
+    from tfocheck.report.table import Style
+
+    comparison = comparing.compare(comparing.read(before), comparing.read(after))
+    stream = _stdout()
+    _put(stream, comparing.render(comparison, Style.of(stream), quiet=quiet))
+    return ExitCode.FAILED if comparison.got_worse else ExitCode.CONFORMS
 
 
 @click.command("explain", context_settings={"help_option_names": ["-h", "--help"]})
@@ -286,6 +357,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_check(given)
     if name == "check":
         return run_check(given[1:])
+    if name == "compare":
+        return _guarded(lambda: _run(compare, "tfocheck compare", given[1:]), given)
     if name == "explain":
         return _guarded(lambda: _run(explain, "tfocheck explain", given[1:]), given)
     return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
@@ -463,21 +536,62 @@ def _check(options: Options) -> int:
         raise UsageError("--format goes with --list")
     targets = _parse_targets(options)
     settings = _settings(targets, options)
+    known, saved = _baselines(options)
     report = _run_cases(targets, settings, options)
+    judgement = _judge(report, options, known)
+    _deliver(judgement, options, saved)
+    return judgement.exit_code
 
+
+def prepare(
+    arguments: Sequence[str],
+) -> tuple[tuple[Target, ...], Settings, Options, Baseline | None]:
+    """What a check with these arguments would do, for whoever runs it by other means.
+
+    Raises UsageError, and click's exceptions for what click refuses.
+    """
+    with check.make_context("tfocheck", list(arguments)) as context:
+        options = Options(**context.params)
+    if options.list_cases or options.list_format is not None:
+        raise UsageError("--list is no part of a check")
+    targets = _parse_targets(options)
+    return targets, _settings(targets, options), options, _baselines(options)[0]
+
+
+def _judge(report: Report, options: Options, known: Baseline | None) -> Judgement:
     from tfocheck import grade
 
+    applied = None
+    if known is not None:
+        report, applied = known.apply(report, _today())
     # With users' own cases beside ours, ours are still all there.
     complete = not (options.globs or options.excludes or options.sections or options.levels)
-    judgement = grade.judge(report, strict=options.strict, complete=complete)
-    _deliver(judgement, options)
-    return judgement.exit_code
+    return grade.judge(report, strict=options.strict, complete=complete, baseline=applied)
+
+
+def _baselines(options: Options) -> tuple[Baseline | None, Baseline | None]:
+    """What --baseline knows, and what --save-baseline adds to. Raises UsageError."""
+    if options.baseline is None and options.save_baseline is None:
+        return None, None
+    from tfocheck import baseline
+    from tfocheck.report import write
+
+    catalogue, known, saved = _load(options), None, None
+    if options.baseline is not None:
+        known = baseline.read(options.baseline, "--baseline", catalogue)
+    if options.save_baseline is not None:
+        saved = baseline.Baseline(options.save_baseline)
+        if not write.is_stdout(saved.path) and os.path.isfile(saved.path):
+            saved = baseline.read(saved.path, _SAVE_BASELINE, catalogue)
+    return known, saved
+
+
+def _today() -> datetime.date:
+    return datetime.date.today()
 
 
 def _settings(targets: Sequence[Target], options: Options) -> Settings:
     """Everything else the user typed, checked. Raises UsageError."""
-    from tfocheck.report import write
-
     addresses = tuple(targets_module.parse_literal(text, "--address") for text in options.addresses)
     source = options.source
     if source is not None:
@@ -494,7 +608,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     choice = payload.choose(options.payload)
     for target in targets:
         choice.for_target(target)
-    write.check(options.reports)
+    options.check_outputs()
     # Case files last: they bring Scapy along.
     catalogue = _load(options)
     chosen = _select(options, catalogue)
@@ -593,7 +707,6 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     import asyncio
 
     from tfocheck import privileges
-    from tfocheck.report import write
     from tfocheck.report.progress import ProgressLine
     from tfocheck.runner import run
     from tfocheck.tcp.link import Link
@@ -617,7 +730,7 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     try:
         privileges.drop()
         # The reports are written as the user that we have become, who may write less than root.
-        write.check(options.reports)
+        options.check_outputs()
         return asyncio.run(watched())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
@@ -636,8 +749,11 @@ def _import_the_rest(options: Options) -> None:
     # Libraries import, too, when they are used (codecs, for example): so use them once.
     nothing = grade.judge(Report((), 0.0, 0.0, __version__, errors=(("target", "message"),)))
     render(nothing, Style())
-    for option, _ in options.reports:
-        _dumps(nothing, option)
+    for each in formats.FORMATS:
+        if options.directory is not None or getattr(options, each.parameter) is not None:
+            each.dumps(nothing)
+    if options.save_baseline is not None:
+        import tomlkit  # noqa: F401
     "name".encode("idna")  # as getaddrinfo does with a name
 
 
@@ -648,12 +764,12 @@ def _print_list(cases: Sequence[Case], options: Options) -> None:
     _put(_stdout(), case_list(cases, style, markdown=options.list_format == "markdown"))
 
 
-def _deliver(judgement: Judgement, options: Options) -> None:
+def _deliver(judgement: Judgement, options: Options, saved: Baseline | None) -> None:
     """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
     from tfocheck.report import write
     from tfocheck.report.table import Style, render, summary
 
-    to_stdout = any(write.is_stdout(path) for _, path in options.reports)
+    to_stdout = any(write.is_stdout(path) for _, path in options.outputs)
     stream = sys.stderr if to_stdout else _stdout()
     problems: list[UsageError] = []
     if not (to_stdout and options.quiet) and stream is not None:
@@ -665,7 +781,13 @@ def _deliver(judgement: Judgement, options: Options) -> None:
         )
         problems += _attempt(lambda: _put(stream, text))
     for option, path in options.reports:
-        problems += _attempt(lambda o=option, p=path: write.write(o, p, _dumps(judgement, o)))  # type: ignore[misc]
+        problems += _attempt(
+            lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
+        )
+    if options.directory is not None:
+        problems += _fill(options.directory, judgement, verbose=options.verbose)
+    if saved is not None:
+        problems += _attempt(lambda: _save(judgement, saved))
     if problems:
         raise problems[0]
 
@@ -680,14 +802,34 @@ def _attempt(action: Callable[[], None]) -> list[UsageError]:
     return []
 
 
-def _dumps(judgement: Judgement, option: str) -> str:
-    if option == "--json":
-        from tfocheck.report import json_report
+def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageError]:
+    """Write each report there is into the directory; what fails costs only its own file."""
+    from tfocheck.report import write
+    from tfocheck.report.table import Style, render
 
-        return json_report.dumps(judgement)
-    from tfocheck.report import junit
+    made: list[tuple[str, Callable[[], str | bytes]]] = [
+        (formats.TEXT_NAME, lambda: render(judgement, Style(), verbose=verbose))
+    ]
+    made += [(each.file_name, lambda e=each: e.dumps(judgement)) for each in formats.FORMATS]  # type: ignore[misc]
+    problems: list[UsageError] = []
+    for name, make in made:
+        problems += _attempt(lambda n=name, m=make: write.write_into("-o", directory, n, m()))  # type: ignore[misc]
+    return problems
 
-    return junit.dumps(judgement)
+
+def _save(judgement: Judgement, old: Baseline) -> None:
+    from tfocheck import baseline
+    from tfocheck.report import write
+
+    new = baseline.save(judgement, old, _today())
+    if new is None:
+        _complain(f"tfocheck: {_SAVE_BASELINE} {old.path}: nothing answered, so nothing was saved")
+        return
+    if new.added or not old.text:
+        write.write(_SAVE_BASELINE, old.path, new.text)
+    entries = "1 new entry" if new.added == 1 else f"{new.added} new entries"
+    left_out = f"; left out: {', '.join(new.left_out)}" if new.left_out else ""
+    _complain(f"tfocheck: {_SAVE_BASELINE} {old.path}: {entries}{left_out}")
 
 
 def _stdout() -> TextIO:

@@ -14,6 +14,9 @@ The rules, for one address:
 7. An inconclusive case leaves the letter open: there is none then, unless it is F already.
 8. There is a letter only for a whole run; a selection of cases says how many of them hold.
 9. Of several addresses the worst counts, and each is shown.
+
+What a baseline allows (``CaseResult.known``) breaks no build: the kind is *known* then, unless
+there is something else. It changes no letter, and that an address is unreachable is never known.
 """
 
 from __future__ import annotations
@@ -21,10 +24,14 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tfocheck.case import AddressReport, CaseResult, Level, Report, Severity, Verdict
 from tfocheck.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tfocheck.baseline import Applied
 
 STEPS = ("A+", "A", "A-", "B", "B-", "C", "C-", "D", "D-")
 GRADES = (*STEPS, "F")
@@ -46,6 +53,7 @@ class Kind(enum.StrEnum):
     """What a run came to, for one address."""
 
     CONFORMS = "conforms"
+    KNOWN = "known"
     FAILED = "failed"
     NOT_OFFERED = "not-offered"
     UNREACHABLE = "unreachable"
@@ -56,6 +64,7 @@ class Kind(enum.StrEnum):
 
 _EXIT_CODES = {
     Kind.CONFORMS: ExitCode.CONFORMS,
+    Kind.KNOWN: ExitCode.CONFORMS,
     Kind.FAILED: ExitCode.FAILED,
     Kind.NOT_OFFERED: ExitCode.NOT_OFFERED,
     Kind.UNREACHABLE: ExitCode.UNREACHABLE,
@@ -82,13 +91,17 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A report and what follows from it; ``conclusions`` is in the order of its addresses."""
+    """A report and what follows from it; ``conclusions`` is in the order of its addresses.
+
+    ``baseline`` is what became of the entries of ``--baseline``, None without one.
+    """
 
     report: Report
     conclusions: tuple[Conclusion, ...]
     exit_code: ExitCode
     strict: bool = False
     complete: bool = True
+    baseline: Applied | None = None
 
     def of(self, target: str) -> list[tuple[AddressReport, Conclusion]]:
         """The addresses of one target, each with its conclusion."""
@@ -101,13 +114,19 @@ class Judgement:
         return tuple(dict.fromkeys(address.target for address in self.report.addresses))
 
 
-def judge(report: Report, *, strict: bool = False, complete: bool = True) -> Judgement:
+def judge(
+    report: Report,
+    *,
+    strict: bool = False,
+    complete: bool = True,
+    baseline: Applied | None = None,
+) -> Judgement:
     """Conclude on every address; ``complete`` says that no case was deselected."""
     conclusions = tuple(
         conclude(address, strict=strict, complete=complete) for address in report.addresses
     )
     exit_code = overall(conclusions, unresolved=len(report.errors))
-    return Judgement(report, conclusions, exit_code, strict, complete)
+    return Judgement(report, conclusions, exit_code, strict, complete, baseline)
 
 
 def conclude(report: AddressReport, *, strict: bool = False, complete: bool = True) -> Conclusion:
@@ -170,9 +189,8 @@ def _with(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
 
 
 def _broken(report: AddressReport, strict: bool) -> list[CaseResult]:
-    """What the server failed, the worst first."""
-    counting = (Verdict.FAIL, Verdict.WARN) if strict else (Verdict.FAIL,)
-    broken = [result for result in _with(report, *counting) if result.case.level is not Level.PATH]
+    """What the server failed and is not known, the worst first."""
+    broken = [result for result in _of_server(report, *_counting(strict)) if result.known is None]
     return sorted(broken, key=lambda result: _WEIGHT[result.case.severity])
 
 
@@ -181,18 +199,52 @@ def path_faults(report: AddressReport) -> list[CaseResult]:
     return [each for each in _with(report, Verdict.FAIL) if each.case.level is Level.PATH]
 
 
+def _of_server(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
+    return [each for each in _with(report, *verdicts) if each.case.level is not Level.PATH]
+
+
+def _counting(strict: bool) -> tuple[Verdict, ...]:
+    return (Verdict.FAIL, Verdict.WARN) if strict else (Verdict.FAIL,)
+
+
 def _is_offered(report: AddressReport) -> bool:
     result = report.result(OFFERED)
     return result is None or result.verdict is not Verdict.SKIP
 
 
 def _kind(report: AddressReport, strict: bool) -> Kind:
+    kind = _kind_of_all(report, strict)
+    if kind in (Kind.CONFORMS, Kind.UNREACHABLE) or not _known(report):
+        return kind
+    kind = _kind_of_all(_forgiven(report), strict)
+    return Kind.KNOWN if kind is Kind.CONFORMS else kind
+
+
+def _known(report: AddressReport) -> list[CaseResult]:
+    return [result for result in report.results if result.known is not None]
+
+
+def _forgiven(report: AddressReport) -> AddressReport:
+    """The report as if what is known held; what is known to be undecided is not there at all."""
+    results: list[CaseResult] = []
+    for result in report.results:
+        if result.known is None:
+            results.append(result)
+        elif result.verdict is Verdict.SKIP:
+            # Not offered, as somebody wrote down: that is an answer to all that is asked here.
+            results.append(replace(result, verdict=Verdict.PASS, prerequisite=False))
+        elif result.verdict is not Verdict.INCONCLUSIVE:
+            results.append(replace(result, verdict=Verdict.PASS))
+    return replace(report, results=tuple(results))
+
+
+def _kind_of_all(report: AddressReport, strict: bool) -> Kind:
     control = report.result(REACHABLE)
     if control is not None and control.verdict is Verdict.ERROR:
         return Kind.INCONCLUSIVE
     if control is not None and control.verdict not in _HELD:
         return Kind.UNREACHABLE
-    if _broken(report, strict):
+    if _of_server(report, *_counting(strict)):
         return Kind.FAILED
     if path_faults(report):
         return Kind.PATH
@@ -211,7 +263,7 @@ def _kind(report: AddressReport, strict: bool) -> Kind:
 def _grade(report: AddressReport, kind: Kind) -> str | None:
     if kind is Kind.UNREACHABLE:
         return None
-    failures = _broken(report, strict=False)
+    failures = _of_server(report, Verdict.FAIL)
     if any(result.case.severity is Severity.CRITICAL for result in failures):
         return "F"
     if (
@@ -251,6 +303,8 @@ def _headline(report: AddressReport, kind: Kind, strict: bool, complete: bool) -
             return f"TFO not offered: {_seen(report, OFFERED)}"
         case Kind.FAILED:
             return _failed_headline(report, strict)
+        case Kind.KNOWN:
+            return _known_headline(report)
         case Kind.INCONCLUSIVE:
             return _undecided_headline(report)
     selected = [result for result in report.results if not result.prerequisite]
@@ -269,11 +323,23 @@ def _how_it_works(report: AddressReport) -> str:
     return "data on the SYN is accepted (judged by the ack alone, no answer was looked at)"
 
 
+def _known_headline(report: AddressReport) -> str:
+    offered = report.result(OFFERED)
+    if offered is not None and offered.verdict is Verdict.SKIP:
+        return f"TFO not offered, which is known ({offered.known}): {_seen(report, OFFERED)}"
+    return f"nothing fails but what is known: {_names(_known(report))}"
+
+
+def _names(results: Sequence[CaseResult]) -> str:
+    names = ", ".join(result.case.id for result in results[:3])
+    return names if len(results) <= 3 else f"{names} and {len(results) - 3} more"
+
+
 def _failed_headline(report: AddressReport, strict: bool) -> str:
     broken = _broken(report, strict)
-    names = ", ".join(result.case.id for result in broken[:3])
-    if len(broken) > 3:
-        names += f" and {len(broken) - 3} more"
+    names = _names(broken)
+    if known := len(_known(report)):
+        names += f"; {known} more {'is' if known == 1 else 'are'} known"
     if any(r.case.id == HONOURED and r.verdict is Verdict.FAIL for r in broken):
         return f"issues cookies that it does not honour ({_failed(len(broken))}: {names})"
     worst_severity = broken[0].case.severity if broken[0].verdict is Verdict.FAIL else None

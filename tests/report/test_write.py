@@ -95,3 +95,32 @@ def test_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     write.write("--json", "-", "text\n")
     assert capsys.readouterr().out == "text\n"
     assert sys.stdout is not None
+
+
+def test_a_directory_follows_no_planted_link_and_takes_no_path(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("theirs")
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "report.json").symlink_to(tmp_path / "outside")
+    write.check_directory("-o", str(folder), ["report.json"])
+    write.write_into("-o", str(folder), "report.json", "ours")
+    assert (tmp_path / "outside").read_text() == "theirs"
+    assert not (folder / "report.json").is_symlink()
+    write.write_into("-o", str(folder), "../../etc/x.json", b"\x00bytes")
+    assert (folder / "x.json").read_bytes() == b"\x00bytes"
+    assert sorted(os.listdir(tmp_path)) == ["outside", "reports"]
+
+
+@pytest.mark.parametrize("path", ["a", "a/b/../c", "./a", "a/"])
+def test_a_directory_is_made_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write.check_directory("-o", path, [])
+    write.write_into("-o", path, "report.txt", "text")
+    assert (tmp_path / os.path.normpath(path) / "report.txt").read_text() == "text"
+
+
+def test_bytes_go_to_standard_output_too(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write.write("--pcap", "-", b"\x0a\x0d\xff")
+    assert capfdbinary.readouterr().out == b"\x0a\x0d\xff"

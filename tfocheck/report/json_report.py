@@ -9,14 +9,19 @@
     strict        whether a warning counted as a failure
     complete      whether the default selection of cases was run (only then is there a grade)
     exit_code     the command's
+    baseline      null, or {file, mended, expired, elsewhere}: what became of --baseline's entries
+      mended, expired  [{case, address, verdict, expires, line}]; expires and line may be null
+      elsewhere        how many are about addresses that were not tested
     errors        [{target, message}]: targets without an address
     addresses     [{target, address, port, kind, grade, headline, advice, exit_code, not_tested,
                     payload, rtt, cookie_bytes, started, duration, counts, traffic, results}]
-      kind        conforms, failed, not-offered, unreachable, inconclusive or not-tested
+      kind        conforms, known (nothing fails but what the baseline allows), failed,
+                  not-offered, unreachable, inconclusive or not-tested
       counts      {verdict: number}, verdicts that occur
       traffic     {sent, received, resets_sent, capture_drops, kernel_resets}, packets
       results     [{case, section, level, severity, title, requirement, expected, advice, verdict,
-                    seen, conclusive, duration, prerequisite, traceback, flows}]
+                    seen, conclusive, duration, prerequisite, known, traceback, flows}]
+        known           null, or the baseline's reason to allow this verdict
         conclusive      one observation proved it; otherwise attempts had to agree
         flows     [{label, decided, client, server, client_isn, server_isn, packets}]
           client, server   [address, port]
@@ -43,6 +48,7 @@ from tfocheck.report import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
+    from tfocheck.baseline import Applied, Entry
     from tfocheck.case import AddressReport, CaseResult, FlowRecord, Hop
     from tfocheck.tcp.segment import Captured
 
@@ -62,6 +68,7 @@ def dumps(judgement: Judgement) -> str:
         "strict": judgement.strict,
         "complete": judgement.complete,
         "exit_code": int(judgement.exit_code),
+        "baseline": None if judgement.baseline is None else _baseline(judgement.baseline),
         "errors": [
             {"target": escape.text(target), "message": escape.text(message)}
             for target, message in report.errors
@@ -72,6 +79,25 @@ def dumps(judgement: Judgement) -> str:
         ],
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _baseline(applied: Applied) -> dict[str, Value]:
+    return {
+        "file": escape.text(applied.path),
+        "mended": [_entry(entry) for entry in applied.mended],
+        "expired": [_entry(entry) for entry in applied.expired],
+        "elsewhere": applied.elsewhere,
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Value]:
+    return {
+        "case": escape.text(entry.case),
+        "address": entry.address,
+        "verdict": entry.allowed.value,
+        "expires": None if entry.expires is None else entry.expires.isoformat(),
+        "line": entry.line,
+    }
 
 
 def _address(address: AddressReport, conclusion: Conclusion) -> dict[str, Value]:
@@ -122,6 +148,7 @@ def _result(result: CaseResult) -> dict[str, Value]:
         "conclusive": result.conclusive,
         "duration": round(result.duration, 6),
         "prerequisite": result.prerequisite,
+        "known": _text(result.known),
         "traceback": None if result.traceback is None else escape.lines(result.traceback),
         "flows": [_flow(flow) for flow in result.flows],
     }

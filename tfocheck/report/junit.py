@@ -2,7 +2,8 @@
 
 A failure is a ``failure`` of the severity's type; inconclusive and error are ``error``, for a build
 must not go green on them; skip is ``skipped``; a warning is a plain pass with its text in
-``system-out``, or a failure of type "warn" with ``--strict``. Each suite has as many test cases as
+``system-out``, or a failure of type "warn" with ``--strict``; what a baseline knows is ``skipped``,
+with its reason. Each suite has as many test cases as
 the table has rows.
 """
 
@@ -17,6 +18,7 @@ import junit_xml
 from tfocheck.case import CaseResult, Verdict
 from tfocheck.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape
+from tfocheck.report import explanation as explaining
 from tfocheck.report.ladder import ladders
 
 if TYPE_CHECKING:
@@ -75,15 +77,17 @@ def _test_case(result: CaseResult, strict: bool) -> Any:
         escape.text(result.case.id), _class_name(result.case.section), result.duration
     )
     # junit-xml leaves an element without a message out, and with it the failure.
-    seen = escape.text(result.seen) or "nothing was seen"
+    seen = explaining.seen(result)
     severity = result.case.severity.value if result.case.severity else "minor"
     match result.verdict:
+        case _ if result.known is not None:
+            case.add_skipped_info(f"known: {escape.text(result.known)}; {result.verdict}: {seen}")
         case Verdict.FAIL:
-            case.add_failure_info(seen, _explanation(result, seen), severity)
+            case.add_failure_info(seen, explaining.explanation(result), severity)
         case Verdict.WARN if strict:
-            case.add_failure_info(seen, _explanation(result, seen), "warn")
+            case.add_failure_info(seen, explaining.explanation(result), "warn")
         case Verdict.INCONCLUSIVE | Verdict.ERROR:
-            case.add_error_info(seen, _explanation(result, seen), result.verdict.value)
+            case.add_error_info(seen, explaining.explanation(result), result.verdict.value)
         case Verdict.SKIP:
             case.add_skipped_info(seen)
     head = f"{result.verdict.value}: {seen}"
@@ -97,17 +101,3 @@ def _class_name(section: str) -> str:
     name = section if section.upper().startswith("RFC") else f"rfc7413.{section}"
     name = re.sub(r"^(rfc) ?(\d+)", r"\1\2", name.lower())
     return escape.text(re.sub(r"\s+", ".", name))
-
-
-def _explanation(result: CaseResult, seen: str) -> str:
-    case = result.case
-    lines = [
-        f"requirement: {escape.text(case.requirement)}",
-        f"expected: the server {escape.text(case.expected)}",
-        f"seen: {seen}",
-    ]
-    if case.advice:
-        lines.append(f"advice: {escape.text(case.advice)}")
-    if result.traceback:
-        lines.append(escape.lines(result.traceback))
-    return "\n".join(lines)

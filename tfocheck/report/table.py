@@ -32,6 +32,7 @@ _GAP = 2
 _EXPLAINED = (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.ERROR)
 _NOTED = (Verdict.INFO, Verdict.SKIP)
 _PREREQUISITE_MARK = " *"
+_KNOWN_MARK = " (known)"
 _OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
 
 _BOLD, _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN, _DIM = "1", "31", "32", "33", "35", "36", "2"
@@ -85,7 +86,9 @@ def render(judgement: Judgement, style: Style, *, verbose: bool = False) -> str:
 
 def summary(judgement: Judgement, style: Style) -> str:
     """Only the summary: a line per address, and one per target that has none."""
-    lines = [line for target in judgement.targets for line in _summary(target, judgement, style)]
+    notes = judgement.baseline.notes if judgement.baseline else []
+    lines = [line for note in notes for line in _wrap(escape.typed(note), style, "  ")]
+    lines += [line for target in judgement.targets for line in _summary(target, judgement, style)]
     for target, problem in judgement.report.errors:
         lines += _wrap(escape.text(_without_prefix(problem, target)), style, "  ")
     return _joined(lines)
@@ -107,6 +110,11 @@ def case_list(cases: Sequence[Case], style: Style, *, markdown: bool = False) ->
     if markdown:
         rows = [[f"`{row[0]}`", *(cell.replace("|", "\\|") for cell in row[1:])] for row in rows]
         return _grid(header, rows, "pipe")
+    return wrapped_grid(header, rows, style)
+
+
+def wrapped_grid(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+    """A table; at a terminal its last column is wrapped to what room there is."""
     if style.width is not None:
         rows = _wrap_last_column(header, rows, style.width)
     return _grid(header, rows)
@@ -185,10 +193,11 @@ def _milliseconds(seconds: float | None) -> str:
 def _place(target: str, addresses: Sequence[AddressReport]) -> str:
     if len(addresses) > 1:
         return f"{target} at {len(addresses)} addresses"
-    return _at(target, addresses[0].address)
+    return at(target, addresses[0].address)
 
 
-def _at(target: str, address: str) -> str:
+def at(target: str, address: str) -> str:
+    """A target and its address, which is not said twice."""
     literal = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
     return target if literal == address else f"{target} at {address}"
 
@@ -196,14 +205,12 @@ def _at(target: str, address: str) -> str:
 def _single(address: AddressReport, style: Style) -> str:
     header = ["case", "section", "level", "verdict", "what was seen"]
     rows = [
-        [*_identity(result), style.verdict(result.verdict), escape.text(result.seen)]
+        [*_identity(result), _cell(result, style), escape.text(result.seen)]
         for result in address.results
     ]
-    if style.width is None:
-        return _grid(header, rows)
-    if style.width < NARROW:
+    if style.width is not None and style.width < NARROW:
         header, rows = _narrowed(header, rows)
-    return _grid(header, _wrap_last_column(header, rows, style.width))
+    return wrapped_grid(header, rows, style)
 
 
 def _identity(result: CaseResult) -> list[str]:
@@ -235,7 +242,8 @@ def _several(addresses: Sequence[AddressReport], style: Style) -> Iterator[str]:
     left = ["case", "section", "level"]
     identities = [_identity(result) for result in by_id.values()]
     names = [escape.text(address.address) for address in addresses]
-    verdict_width = len(Verdict.INCONCLUSIVE.value)
+    cells = (_cell(each, Style()) for address in addresses for each in address.results)
+    verdict_width = max(len(Verdict.INCONCLUSIVE.value), *map(len, cells))
     if style.width is not None and style.width < NARROW:
         left, identities = _narrowed(left, identities)
     fixed = sum(_column_width(left, identities, column) + _GAP for column in range(len(left)))
@@ -260,7 +268,9 @@ def _several(addresses: Sequence[AddressReport], style: Style) -> Iterator[str]:
 
 
 def _cell(result: CaseResult | None, style: Style) -> str:
-    return style.verdict(result.verdict) if result is not None else "-"
+    if result is None:
+        return "-"
+    return style.verdict(result.verdict, "" if result.known is None else _KNOWN_MARK)
 
 
 def _notes(addresses: Sequence[AddressReport], style: Style) -> str:
@@ -284,13 +294,13 @@ def _merged(
     addresses: Sequence[AddressReport], verdicts: Sequence[Verdict]
 ) -> list[tuple[CaseResult, list[str]]]:
     """Results with such a verdict, in case order; the same at several addresses is one entry."""
-    merged: dict[tuple[str, Verdict, str], tuple[CaseResult, list[str]]] = {}
+    merged: dict[tuple[object, ...], tuple[CaseResult, list[str]]] = {}
     order: dict[str, int] = {}
     for address in addresses:
         for result in address.results:
             order.setdefault(result.case.id, len(order))
             if result.verdict in verdicts:
-                key = (result.case.id, result.verdict, result.seen)
+                key = (result.case.id, result.verdict, result.seen, result.known)
                 merged.setdefault(key, (result, []))[1].append(address.address)
     return sorted(merged.values(), key=lambda entry: order[entry[0].case.id])
 
@@ -306,9 +316,11 @@ def _explanations(
         for result, where in _merged(silent, _EXPLAINED)
         if result.case.id == grade.REACHABLE
     ]
-    by_verdict: dict[tuple[str, Verdict], list[tuple[CaseResult, list[str]]]] = {}
+    by_verdict: dict[tuple[object, ...], list[tuple[CaseResult, list[str]]]] = {}
     for result, where in [*entries, *_merged(loud, _EXPLAINED)]:
-        by_verdict.setdefault((result.case.id, result.verdict), []).append((result, where))
+        # What is known here and new there is two things.
+        key = (result.case.id, result.verdict, result.known is None)
+        by_verdict.setdefault(key, []).append((result, where))
     for seen in by_verdict.values():
         yield _explanation(seen, style, verbose=verbose, placed=len(pairs) > 1)
 
@@ -322,13 +334,17 @@ def _explanation(
     weight = f", {case.severity.value}" if case.severity else ""
     rfc = case.section if case.section.startswith("RFC") else f"RFC 7413 section {case.section}"
     head = f"{case.id} ({rfc}, {case.level.value}{weight})"
-    lines = [style.verdict(result.verdict) + "  " + style.paint(escape.text(head), _BOLD)]
+    lines = [_cell(result, style) + "  " + style.paint(escape.text(head), _BOLD)]
     fields = [
         ("requirement", case.requirement),
         ("expected", f"the server {case.expected}" if case.expected else ""),
     ]
     for each, where in found:
-        fields += [("at", ", ".join(where) if placed else ""), ("seen", each.seen)]
+        fields += [
+            ("at", ", ".join(where) if placed else ""),
+            ("seen", each.seen),
+            ("known", each.known or ""),
+        ]
     fields += [
         ("advice", _OWN_FAULT if result.verdict is Verdict.ERROR else case.advice),
     ]
@@ -398,12 +414,12 @@ def _summary(target: str, judgement: Judgement, style: Style) -> list[str]:
 
 
 def _summary_of_address(address: AddressReport, conclusion: Conclusion, style: Style) -> list[str]:
-    place = escape.text(_at(address.target, address.address))
+    place = escape.text(at(address.target, address.address))
     letter = f"grade {conclusion.grade}. " if conclusion.grade else ""
     headline = escape.text(conclusion.headline)
     if conclusion.kind is Kind.NOT_TESTED:
         return _wrap(f"{place}: {headline}", style, "  ")
-    counts = ", ".join(f"{number} {verdict.value}" for verdict, number in _counts(address))
+    counts = ", ".join(_counts(address))
     cost = f"{address.duration:.1f} s, {address.traffic.sent} packets sent"
     text = f"{place}: {letter}{headline} ({counts + '; ' if counts else ''}{cost})"
     lines = _wrap(text, style, "  ")
@@ -413,8 +429,10 @@ def _summary_of_address(address: AddressReport, conclusion: Conclusion, style: S
     return lines
 
 
-def _counts(address: AddressReport) -> Iterable[tuple[Verdict, int]]:
-    return grade.count(address.results).items()
+def _counts(address: AddressReport) -> Iterator[str]:
+    known = grade.count(result for result in address.results if result.known is not None)
+    for verdict, number in grade.count(address.results).items():
+        yield f"{number} {verdict.value}{f' ({known[verdict]} known)' if verdict in known else ''}"
 
 
 def _grade_colour(letter: str) -> str:

@@ -2,6 +2,9 @@
 
 A file is written beside its place, synced and renamed. Devices and pipes (``/dev/null``,
 ``>(command)``) have no beside, and are written to. ``-`` is standard output.
+
+A directory of reports gets files of fixed names: nothing that a target is called becomes a part of
+a path, and no link that lies there is followed.
 """
 
 from __future__ import annotations
@@ -39,16 +42,59 @@ def check(paths: Sequence[tuple[str, str]]) -> None:
             raise UsageError(f"{other} and {option} both write to {path}: name two files")
 
 
-def write(option: str, path: str, text: str) -> None:
+def check_directory(option: str, path: str, names: Sequence[str]) -> None:
+    """See before a run that there is, or can be, a directory to write reports of these names to.
+
+    Raises UsageError with the option, the path and the reason.
+    """
+    if not path:
+        raise UsageError(f"{option} is empty: give the name of a directory")
+    if is_stdout(path):
+        raise UsageError(f"{option} {path}: several files do not go to standard output")
+    try:
+        there = os.path.realpath(path)
+        os.stat(there)
+    except FileNotFoundError:
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not os.path.isdir(there):
+        raise UsageError(f"{option} {path}: {there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+        raise UsageError(f"{option} {path}: no permission to write to {there}")
+    for name in names:
+        place = os.path.join(path, name)
+        if os.path.isdir(place) and not os.path.islink(place):
+            raise UsageError(f"{option} {path}: {place} is a directory")
+
+
+def write_into(option: str, directory: str, name: str, content: str | bytes) -> None:
+    """Write a report into a directory, which is made if it is missing.
+
+    Raises UsageError when that fails; a file that was there is kept then.
+    """
+    place = os.path.join(os.path.realpath(directory), os.path.basename(name))
+    try:
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        _replace(place, _encoded(content))
+    except OSError as error:
+        raise UsageError(f"{option} {place}: can't write the report: {error.strerror}") from error
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode("utf-8") if isinstance(content, str) else content
+
+
+def write(option: str, path: str, content: str | bytes) -> None:
     """Write a report. Raises UsageError when that fails; a file that was there is kept then.
 
     A closed pipe at standard output raises BrokenPipeError.
     """
     if is_stdout(path):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _put_on_stdout(content)
         return
-    data = text.encode("utf-8")
+    data = _encoded(content)
     try:
         if _is_special(path):
             with open(path, "wb", buffering=0) as special:
@@ -57,6 +103,15 @@ def write(option: str, path: str, text: str) -> None:
             _replace(os.path.realpath(path), data)
     except OSError as error:
         raise UsageError(f"{option} {path}: can't write the report: {error.strerror}") from error
+
+
+def _put_on_stdout(content: str | bytes) -> None:
+    if isinstance(content, str):
+        sys.stdout.write(content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
 
 
 def _check(option: str, path: str) -> None:
