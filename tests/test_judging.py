@@ -49,6 +49,8 @@ class FakeSession:
         self.attempts = attempts
         self.answering = answering
         self.controls = 0
+        self.flows_by_case: dict[str, object] = {}
+        self.silences: dict[str, str] = {}
 
     async def is_answering(self) -> bool:
         self.controls += 1
