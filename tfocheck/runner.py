@@ -18,6 +18,7 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
+    FlowRecord,
     Outcome,
     Report,
     Traffic,
@@ -173,7 +174,7 @@ async def _check(
         runner = _Runner(session, settings, target.text, progress)
         await runner.run()
         await session.finish()
-        results = runner.results()
+        results, controls = runner.results(), runner.controls()
     except asyncio.CancelledError:
         await session.abandon()
         raise
@@ -197,6 +198,7 @@ async def _check(
         cookie_bytes=len(session.cookie) if session.cookie is not None else None,
         traffic=traffic,
         duration=time.monotonic() - began,
+        controls=controls,
     )
 
 
@@ -250,6 +252,11 @@ class _Runner:
         """All results in the order of the cases, with all that was captured by now."""
         found = [self._results[case.id].result() for case in self._settings.cases]
         return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
+
+    def controls(self) -> tuple[FlowRecord, ...]:
+        """What was captured beside the cases."""
+        probes = self._probes.values()
+        return self._session.controls(flow for probe in probes for flow in probe.flows)
 
     async def run(self) -> None:
         """Run to the last verdict; connections may still be closing then."""

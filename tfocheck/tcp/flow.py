@@ -93,6 +93,8 @@ class Flow(Listener):
         self.isn = secrets.randbelow(SEQUENCE_SPACE)
         self.server_isn: int | None = None
         self.icmp: IcmpError | None = None
+        """The latest ICMP error about this flow."""
+        self._icmp_errors: list[IcmpError] = []
         self.stray_options: tuple[Option, ...] = ()
         """Sent on all segments after the SYN, where they may not belong."""
         self.syn_data = b""
@@ -131,6 +133,7 @@ class Flow(Listener):
     def icmp_received(self, error: IcmpError) -> None:
         """Take in an ICMP error; called by the link."""
         self.icmp = error
+        self._icmp_errors.append(error)
         self._changed.set()
 
     def _take_in(self, captured: Captured) -> None:
@@ -563,4 +566,5 @@ class Flow(Listener):
             server_isn=self.server_isn,
             packets=tuple(self.packets),
             decided=self.decided,
+            icmp=tuple(self._icmp_errors),
         )
