@@ -29,7 +29,7 @@ from tfocheck import target as targets_module
 from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
 from tfocheck.case import Option as CaseOption
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
-from tfocheck.report import escape
+from tfocheck.report import escape, formats
 from tfocheck.target import Target
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _SUBCOMMANDS = {
     "check": "Grade servers; can be left out, unless a target is called like a command.",
     "explain": "Say what a case asks, how it is tested, and what to do about a failure.",
     "demo": "Grade this machine's own kernel in a lab; needs neither a server nor root.",
+    "schema": "Print the JSON Schema of the reports that --json or --jsonl write.",
     "lab": "Real servers in network namespaces on this machine, to grade or to try things on.",
 }
 _TERMINATED = 128 + signal.SIGTERM
@@ -77,7 +78,9 @@ class Options:
     list_cases: bool
     list_format: str | None
     json: str | None
+    jsonl: str | None
     junit: str | None
+    pcap: str | None
     quiet: bool
     verbose: bool
     debug: bool
@@ -85,7 +88,7 @@ class Options:
     @property
     def reports(self) -> list[tuple[str, str]]:
         """(option, path) of each report file asked for."""
-        asked = [("--json", self.json), ("--junit", self.junit)]
+        asked = [(each.option, getattr(self, each.parameter)) for each in formats.FORMATS]
         return [(option, path) for option, path in asked if path is not None]
 
 
@@ -232,7 +235,13 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     help="How --list prints its table.",
 )
 @click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
+@click.option(
+    "--jsonl", metavar="FILE", help="Write a line of JSON per address; - is standard output."
+)
 @click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option(
+    "--pcap", metavar="FILE", help="Write the packets, with comments, as pcapng for Wireshark."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the packets of each case.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -272,6 +281,17 @@ def explain(patterns: tuple[str, ...], directories: tuple[str, ...], debug: bool
     return ExitCode.CONFORMS
 
 
+@click.command("schema", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("report", type=click.Choice(["json", "jsonl"]), default="json")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def schema(report: str, debug: bool) -> int:
+    """Print the JSON Schema of a report: json (the default), or a line of jsonl."""
+    from tfocheck.report import schema as schemas
+
+    _put(_stdout(), schemas.text(report))
+    return ExitCode.CONFORMS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -282,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_check(given[1:])
     if name == "explain":
         return _guarded(lambda: _run(explain, "tfocheck explain", given[1:]), given)
+    if name == "schema":
+        return _guarded(lambda: _run(schema, "tfocheck schema", given[1:]), given)
     return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
 
 
@@ -489,6 +511,8 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     for target in targets:
         choice.for_target(target)
     write.check(options.reports)
+    if options.pcap and write.is_stdout(options.pcap) and _stdout().isatty():
+        raise UsageError("--pcap - is for a pipe, as in: --pcap - | tshark -r -")
     # Case files last: they bring Scapy along.
     catalogue = _load(options)
     chosen = _select(options, catalogue)
@@ -623,13 +647,17 @@ def _import_the_rest(options: Options) -> None:
 
     from tfocheck import grade
     from tfocheck.case import Report
+    from tfocheck.report import github
     from tfocheck.report.table import Style, render
 
     # Libraries import, too, when they are used (codecs, for example): so use them once.
     nothing = grade.judge(Report((), 0.0, 0.0, __version__, errors=(("target", "message"),)))
     render(nothing, Style())
-    for option, _ in options.reports:
-        _dumps(nothing, option)
+    for each in formats.FORMATS:
+        if getattr(options, each.parameter) is not None:
+            each.dumps(nothing)
+    if github.is_active(os.environ):
+        github.summary(nothing)
     "name".encode("idna")  # as getaddrinfo does with a name
 
 
@@ -642,11 +670,12 @@ def _print_list(cases: Sequence[Case], options: Options) -> None:
 
 def _deliver(judgement: Judgement, options: Options) -> None:
     """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
-    from tfocheck.report import write
+    from tfocheck.report import github, write
     from tfocheck.report.table import Style, render, summary
 
     to_stdout = any(write.is_stdout(path) for _, path in options.reports)
     stream = sys.stderr if to_stdout else _stdout()
+    on_github = github.is_active(os.environ)
     problems: list[UsageError] = []
     if not (to_stdout and options.quiet) and stream is not None:
         style = Style.of(stream)
@@ -655,11 +684,29 @@ def _deliver(judgement: Judgement, options: Options) -> None:
             if options.quiet
             else render(judgement, style, verbose=options.verbose or options.debug)
         )
-        problems += _attempt(lambda: _put(stream, text))
+        shown = github.quoted(text) if on_github else text
+        problems += _attempt(lambda: _put(stream, shown))
+    if on_github:
+        problems += _tell_github(judgement, stream)
     for option, path in options.reports:
-        problems += _attempt(lambda o=option, p=path: write.write(o, p, _dumps(judgement, o)))  # type: ignore[misc]
+        problems += _attempt(
+            lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
+        )
     if problems:
         raise problems[0]
+
+
+def _tell_github(judgement: Judgement, stream: TextIO | None) -> list[UsageError]:
+    from tfocheck.report import github
+
+    problems: list[UsageError] = []
+    if stream is not None:
+        problems += _attempt(lambda: _put(stream, github.commands(judgement)))
+    if path := os.environ.get(github.SUMMARY):
+        # Nobody asked for it, so it breaks no build: the path may be that of another container.
+        for problem in _attempt(lambda: github.append_summary(judgement, path)):
+            _complain(f"tfocheck: {problem}")
+    return problems
 
 
 def _attempt(action: Callable[[], None]) -> list[UsageError]:
@@ -670,16 +717,6 @@ def _attempt(action: Callable[[], None]) -> list[UsageError]:
     except UsageError as error:
         return [error]
     return []
-
-
-def _dumps(judgement: Judgement, option: str) -> str:
-    if option == "--json":
-        from tfocheck.report import json_report
-
-        return json_report.dumps(judgement)
-    from tfocheck.report import junit
-
-    return junit.dumps(judgement)
 
 
 def _stdout() -> TextIO:

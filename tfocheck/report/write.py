@@ -39,16 +39,19 @@ def check(paths: Sequence[tuple[str, str]]) -> None:
             raise UsageError(f"{other} and {option} both write to {path}: name two files")
 
 
-def write(option: str, path: str, text: str) -> None:
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode("utf-8") if isinstance(content, str) else content
+
+
+def write(option: str, path: str, content: str | bytes) -> None:
     """Write a report. Raises UsageError when that fails; a file that was there is kept then.
 
     A closed pipe at standard output raises BrokenPipeError.
     """
     if is_stdout(path):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _put_on_stdout(content)
         return
-    data = text.encode("utf-8")
+    data = _encoded(content)
     try:
         if _is_special(path):
             with open(path, "wb", buffering=0) as special:
@@ -57,6 +60,33 @@ def write(option: str, path: str, text: str) -> None:
             _replace(os.path.realpath(path), data)
     except OSError as error:
         raise UsageError(f"{option} {path}: can't write the report: {error.strerror}") from error
+
+
+def append(option: str, path: str, text: str) -> None:
+    """Add text to a file. Raises UsageError when that fails; the file is as it was then."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            before = os.fstat(descriptor)
+            try:
+                _write_all(descriptor, _encoded(text))
+            except OSError:
+                if stat.S_ISREG(before.st_mode):
+                    os.ftruncate(descriptor, before.st_size)
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: can't add to the file: {error.strerror}") from error
+
+
+def _put_on_stdout(content: str | bytes) -> None:
+    if isinstance(content, str):
+        sys.stdout.write(content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
 
 
 def _check(option: str, path: str) -> None:
