@@ -493,6 +493,26 @@ def test_a_full_disk_costs_only_the_file_that_is_on_it(
     assert json.loads((tmp_path / "x.jsonl").read_text())["grade"] == "A"
 
 
+def test_every_file_that_could_not_be_written_is_named(
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    paths = {option: str(tmp_path / option[2:]) for option in ("--json", "--jsonl", "--pcap")}
+    code, _, err = run(capsys, "x", *(part for pair in paths.items() for part in pair))
+    assert code == 2
+    assert err.splitlines() == [
+        f"tfocheck: {option} {path}: can't write the report: No space left on device"
+        for option, path in paths.items()
+    ]
+    assert not any(os.path.exists(path) for path in paths.values())
+
+
 def test_packets_are_not_for_a_terminal(
     engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

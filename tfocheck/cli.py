@@ -692,8 +692,10 @@ def _deliver(judgement: Judgement, options: Options) -> None:
         problems += _attempt(
             lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
         )
+    for problem in problems[:-1]:
+        _complain(f"tfocheck: {problem}")
     if problems:
-        raise problems[0]
+        raise problems[-1]
 
 
 def _tell_github(judgement: Judgement, stream: TextIO | None) -> list[UsageError]:
