@@ -65,17 +65,24 @@ def describe_options(segment: Segment) -> str:
     return escape.text(", ".join(words))
 
 
-def _rung(flow: FlowRecord, packet: Captured, start: float) -> str:
+def describe_header(flow: FlowRecord, packet: Captured) -> str:
+    """Flags, relative numbers, data length and window of a packet in a few words."""
     segment = packet.segment
-    arrow = "->" if packet.sent else "<-"
     words = [f"{segment.flags!s:<8}", *_numbers(flow, packet)]
     if segment.payload:
         words.append(f"len {len(segment.payload)}")
     words.append(f"win {segment.window}")
     if packet.gso_size:
         words.append(f"gso {packet.gso_size}")
+    return " ".join(words)
+
+
+def _rung(flow: FlowRecord, packet: Captured, start: float) -> str:
+    segment = packet.segment
+    arrow = "->" if packet.sent else "<-"
     details = describe_options(segment)
-    line = f"  {(packet.time - start) * 1000:10.3f} ms  {arrow}  {' '.join(words)}"
+    header = describe_header(flow, packet)
+    line = f"  {(packet.time - start) * 1000:10.3f} ms  {arrow}  {header}"
     indent = " " * _DETAIL_INDENT
     rung = [_fold(line, indent=indent)]
     if details:

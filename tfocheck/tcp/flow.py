@@ -592,4 +592,5 @@ class Flow(Listener):
             server_isn=self.server_isn,
             packets=tuple(self.packets),
             decided=self.decided,
+            icmp=tuple(self.icmps),
         )
