@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 RUNS = 5
+ROUND_TRIPS = (0.02, 0.1, 0.3)
 LONGEST_OBSERVATION = 1.0
 """Seconds: the server's SYN-ACK timer, which two cases wait for."""
 
@@ -65,13 +66,31 @@ def main() -> None:
     row("  of it the check itself", durations, "s", f"{bound:.2f}")
     row("  peak memory of a process", memory, "MB", "120")
     row("  packets sent", packets, "", "600")
-    row("building and removing three routers", routed_labs(), "s", "-")
+    for round_trip in ROUND_TRIPS:
+        took = slow_checks(round_trip)
+        floor = LONGEST_OBSERVATION + 12 * round_trip
+        row(f"check at {round_trip * 1000:.0f} ms round trip", took, "s", f"{1.5 * floor:.2f}")
+        row("  as a ratio to its floor", [each / floor for each in took], "", "1.50")
+    row("building and removing four routers", routed_labs(), "s", "-")
     row("impairment box that only carries", box_rates("seed 1"), "/s", "20000 at least")
     row("impairment box that does everything", box_rates(EVERYTHING), "/s", "20000 at least")
 
 
+def slow_checks(round_trip: float) -> list[float]:
+    """Seconds of a default check on a path with this round trip, in seconds; no start-up."""
+    took = []
+    for _ in range(RUNS):
+        with tempfile.TemporaryDirectory() as folder:
+            report_file = Path(folder) / "report.json"
+            impairment = f"delay {round_trip * 500:g}ms"
+            arguments = ["lab", "run", "linux", "--impair", impairment, "--"]
+            measure([*arguments, "--json", str(report_file)])
+            took.append(json.loads(report_file.read_text())["duration"])
+    return took
+
+
 def routed_labs() -> list[float]:
-    """Seconds for a lab with three routers between client and server."""
+    """Seconds for a lab with four routers between client and server."""
     return [measure(["lab", "exec", "routed", "--", "true"])[0] for _ in range(RUNS)]
 
 

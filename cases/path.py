@@ -82,8 +82,8 @@ async def option_stripped(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie request (those of cookie.request)
     <- SYN-ACK, cookie
     no cookie:
-    -> SYN, seq 0, cookie request, TTL 1, 2, 3 ... (does a router quote it without the option?)
-    <- ICMP time exceeded
+    -> SYN, seq 0, cookie request, TTL 1, 2, 3 ...
+    <- ICMP time exceeded, quoting the SYN as it got there
     """
     asked = probe.flows_of("cookie.request")
     if any(flow.offered is not None and not flow.offered.is_request for flow in asked):
@@ -141,7 +141,7 @@ def _hole(probe: Probe, answers: list[Flow]) -> int:
 )
 async def syn_data_dropped(probe: Probe) -> Outcome:
     """
-    -> SYN, seq 0, n bytes, with and without the option (those of other cases)
+    -> SYN, seq 0, n bytes, with cookie and without (as in other cases)
     <- SYN-ACK
     no answer, though plain SYNs get one: the route is looked at hop by hop
     """
@@ -244,7 +244,8 @@ async def cookie_changed(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie (valid), n bytes (those of open.data-acked)
     <- SYN-ACK, ack 1+n: so it arrived
-    <- SYN-ACK, ack 1: SYNs with TTL 1, 2, 3 ... (does a router quote another cookie?)
+    <- SYN-ACK, ack 1: then the SYN again, TTL 1, 2, 3 ...
+    <- ICMP time exceeded, quoting the SYN as it got there
     """
     if probe.verdict_of("open.data-acked") is not Verdict.FAIL:
         probe.observing()
@@ -281,7 +282,7 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie (valid), n bytes (those of other cases)
     <- SYN-ACK, ack 1 or 1+n
     <- data, with the same acknowledgement
-    with --trace: SYNs with a small TTL (does a router quote another number?)
+    with --trace: SYNs with TTL 1, 2, 3 ..., and what routers quote
     """
     flows = probe.flows_of("control.syn", "control.syn-data", "open.data-acked")
     contradicting = [
@@ -381,8 +382,8 @@ async def proxy(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, and a request (those of other cases)
     <- SYN-ACK and data, from as many hops away
-    no cookie: a SYN to a port where nobody listens, and SYNs with TTL 1, 2, 3 ...
-    <- RST,ACK from as far away; nobody answers nearer than that
+    no cookie: a SYN to a port where nobody listens
+    <- RST,ACK from as far away
     """
     session = probe.session
     if session.cookie is not None:
@@ -422,6 +423,8 @@ async def proxy(probe: Probe) -> Outcome:
     title="How many SYNs and SYN-ACKs get lost",
     requirement="Networks lose packets; a verdict must not depend on it.",
     expected="answers every SYN, as long as none is lost",
+    advice="Run it again at another time, or from another place. SYN-ACKs that get lost on the way "
+    "back point to a full link or an overloaded firewall near here, SYNs to one near the server.",
     why="Loss makes a run slower and some verdicts inconclusive. Which way it happens tells where "
     "to look: SYN-ACKs that come a second late were lost on the way back.",
     needs=("control.syn",),
@@ -461,6 +464,8 @@ async def loss(probe: Probe) -> Outcome:
     title="The route, hop by hop",
     requirement="What is sent arrives as it was sent.",
     expected="is reached through routers that quote our SYNs as they were sent",
+    advice="Look at the box between the two hops that are named: its owner is found by its address "
+    "(whois), its kind often by what it does.",
     why="It shows which box on the way changes or drops what, and which ones are innocent.",
     needs=("control.syn",),
     after=("cookie.request", "open.data-acked"),
@@ -468,7 +473,7 @@ async def loss(probe: Probe) -> Outcome:
 )
 async def trace(probe: Probe) -> Outcome:
     """
-    -> SYN plain, with the option, with data, with cookie and data; TTL 1, 2, 3 ...
+    -> SYN, TTL 1, 2, 3 ...: plain, with the option, with data, with both
     <- ICMP time exceeded, quoting the SYN as it got there
     """
     route = await probe.route()

@@ -496,6 +496,7 @@ async def unpredictable(probe: Probe) -> Outcome:
             weakness = _weakness(cookie, ipaddress.ip_address(source).packed)
             if weakness:
                 return probe.breach(f"{source} gets a cookie that is {weakness}", conclusive=True)
+    by_source = {source: cookies for source, cookies in by_source.items() if cookies}
     everything = [cookie for cookies in by_source.values() for cookie in cookies]
     if not everything:
         return probe.undecided("no legal cookie came")

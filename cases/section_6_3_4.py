@@ -37,8 +37,8 @@ async def one_key(probe: Probe) -> Outcome:
     -> SYN, seq 0, one cookie (valid), n bytes (from 16 ports in turn)
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
-    turned down: again from other ports, or another cookie proves it, and 16 requests tell whether
-    there are several keys now or the one key has changed
+    turned down with another cookie: 16 requests at the same time
+    <- SYN-ACK, several cookies; always one: the key has changed
     """
     for _ in range(CHANGES_ENDURED):
         outcome = await _from_many_ports(probe)

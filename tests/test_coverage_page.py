@@ -8,7 +8,7 @@ from pathlib import Path
 from tfocheck.case import load_cases
 
 PAGE = (Path(__file__).parent.parent / "docs" / "coverage.md").read_text()
-GROUPS = "control|option|cookie|forged|open|off|farm|limit|abuse|benefit"
+GROUPS = "control|path|option|cookie|forged|open|off|farm|limit|abuse|benefit"
 NAMED = set(re.findall(rf"`((?:{GROUPS})\.[a-z0-9-]+)`", PAGE))
 
 

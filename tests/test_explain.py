@@ -125,7 +125,7 @@ def test_the_head_names_section_level_and_weight() -> None:
 
 def test_what_a_case_rests_on_and_how_to_break_it() -> None:
     shown = sections(explain(by_id("limit.pending")))
-    assert shown["Rests on"] == "open.data-acked"
+    assert shown["Rests on"] == "open.data-acked, path.after-open"
     assert shown["Only with"] == "--intrusive"
     assert shown["See it fail"].splitlines() == [
         "tfocheck lab run reference --fault no-limit",

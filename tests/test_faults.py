@@ -58,7 +58,9 @@ ENDLESS = ("ignores-fin", "loses-syn-data", "dies-on-length")
 
 
 def test_every_case_names_a_fault_that_turns_it() -> None:
-    without = [case.id for case in CASES if not case.faults and case.level is not Level.INFO]
+    # What a path breaks, no server can: tests/test_path.py has boxes on the way instead.
+    excused = (Level.INFO, Level.PATH)
+    without = [case.id for case in CASES if not case.faults and case.level not in excused]
     assert without == []
 
 

@@ -49,6 +49,8 @@ class FakeSession:
         self.attempts = attempts
         self.answering = answering
         self.controls = 0
+        self.flows_by_case: dict[str, object] = {}
+        self.silences: dict[str, str] = {}
 
     async def is_answering(self) -> bool:
         self.controls += 1
@@ -149,7 +151,7 @@ def test_silence_proves_nothing_for_a_case_that_does_not_expect_an_answer() -> N
 
 def test_silence_that_ends_with_an_outage_or_a_rate_limit_is_no_breach() -> None:
     outcome, made = judge([SILENT] * 6 + [PASS])
-    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.verdict is Verdict.PASS
     assert made > 5
 
 

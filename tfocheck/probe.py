@@ -41,13 +41,14 @@ may fill a short queue for a moment."""
 UNUSED_PORTS = (30_000, 32_768)
 """No service is usually found in there, nor do systems take client ports from it."""
 
-INSISTENCE = 1.5
+INSISTENCE = 3.5
 """Seconds for which an ACK is repeated until more data comes."""
 
 LEAST_TO_BLAME = 3
 """So many attempts must agree that something is missing, however few the user wants."""
 
 _BAD = (Verdict.FAIL, Verdict.WARN)
+_DECIDED = tuple(verdict for verdict in Verdict if verdict is not Verdict.INCONCLUSIVE)
 
 SILENCE_CHECKS = 3
 SILENCE_PAUSE = 1.0
@@ -521,6 +522,7 @@ class Probe:
         silent: list[tuple[str, list[Flow]]] = []
         unusable: list[UnusableError] = []
         made = 0
+        looked_into = False
         while made < tries:
             best = max((len(found) for found in agreed.values()), default=0)
             batch = min(max(1, need - best) if together else 1, tries - made)
@@ -537,9 +539,10 @@ class Probe:
                         return result
                     agreed.setdefault(result.verdict, []).append((result, flows))
             made += batch
-            if len(agreed) == 1:
-                [found] = agreed.values()
-                [verdict] = agreed
+            # An attempt that decides nothing stands in no other's way.
+            decided = {each: found for each, found in agreed.items() if each in _DECIDED} or agreed
+            if len(decided) == 1:
+                [(verdict, found)] = decided.items()
                 if len(found) >= (max(need, LEAST_TO_BLAME) if verdict in _BAD else need):
                     outcome, flows = found[0]
                     _mark(flows)
@@ -549,14 +552,18 @@ class Probe:
                 # What gets no answer here is known to get lost on the way.
                 return self.skipped(f"no answer: see {next(iter(self.session.silences))}")
             # Enough to suspect the stimulus, which is looked into; loss would pass by.
-            if unanswered is not None and len(silent) == made >= max(2 * need - 1, 5):
-                break
+            suspicious = len(silent) == made >= max(2 * need - 1, 5)
+            if unanswered is not None and suspicious and not looked_into:
+                looked_into = True
+                refused = await self._refused(attempt, silent, unanswered, path)
+                if refused is not None:
+                    return refused
+                if not await self.session.is_answering():
+                    break
         turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
         if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
             return self.breach(f"{other_key} ({len(turned_down)} of {made})")
-        return await self._without_agreement(
-            attempt, agreed, silent, unusable, made, unanswered, path
-        )
+        return await self._without_agreement(agreed, silent, unusable, made)
 
     async def _run(
         self, attempt: Attempt, count: int
@@ -576,6 +583,26 @@ class Probe:
         finally:
             for task in tasks:
                 task.cancel()
+
+    async def _refused(
+        self,
+        attempt: Attempt,
+        silent: list[tuple[str, list[Flow]]],
+        unanswered: str,
+        path: str | None,
+    ) -> Outcome | None:
+        """What it means that a stimulus was not answered at all; None if that was the moment."""
+        how = silent[0][0]
+        same = len({how for how, _ in silent}) == 1
+        if not same or not await self._stays_unanswered(attempt, how):
+            return None
+        _mark(silent[0][1])
+        made = len(silent)
+        seen = f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are answered"
+        if path is not None:
+            self.session.silences.setdefault(path, seen)
+            return self.skipped(f"{seen}: see {path}")
+        return self.breach(f"{seen}: the server, or a box on the way, refuses it")
 
     async def _stays_unanswered(self, attempt: Attempt, how: str) -> bool:
         """See that it is the stimulus that gets no answer, not the moment.
@@ -601,24 +628,13 @@ class Probe:
 
     async def _without_agreement(
         self,
-        attempt: Attempt,
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]],
         silent: list[tuple[str, list[Flow]]],
         unusable: list[UnusableError],
         made: int,
-        unanswered: str | None,
-        path: str | None,
     ) -> Outcome:
         if silent and not agreed and not unusable:
             how = silent[0][0]
-            same = len({how for how, _ in silent}) == 1
-            if unanswered is not None and same and await self._stays_unanswered(attempt, how):
-                _mark(silent[0][1])
-                seen = f"{unanswered} gets {how} ({made} of {made} attempts) while plain SYNs are"
-                if path is not None:
-                    self.session.silences.setdefault(path, f"{seen} answered")
-                    return self.skipped(f"{seen} answered: see {path}")
-                return self.breach(f"{seen} answered: the server, or a box on the way, refuses it")
             answering = await self.session.is_answering()
             also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
             return self.undecided(f"{how} in {made} of {made} attempts; {also}")

@@ -287,3 +287,41 @@ def test_data_under_way_is_no_answer_to_a_repeated_syn() -> None:
         assert shown == ["ACK", "RST,ACK"]
 
     drive(polite_server, script)
+
+
+def test_what_came_behind_a_gap_is_selectively_acknowledged() -> None:
+    permitted = tcp_options.encode([tcp_options.sack_permitted()])
+
+    def server(segment: Segment) -> list[Segment]:
+        if not segment.flags & Flags.SYN:
+            return []
+        data = [
+            reply(segment, Flags.ACK, offset=1 + start, payload=bytes(size))
+            for start, size in ((100, 50), (150, 50), (300, 10))
+        ]
+        return [reply(segment, Flags.SYN | Flags.ACK, options=permitted), *data]
+
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(permitted)
+        await flow.acknowledge()
+
+    ack = drive(server, script).sent[-1]
+    found = ack.option_list.find(tcp_options.SACK)
+    assert found is not None
+    edges = [int.from_bytes(found.value[at : at + 4]) for at in range(0, len(found.value), 4)]
+    base = SERVER_ISN + 1
+    assert edges == [(base + offset) % 2**32 for offset in (100, 200, 300, 310)]
+
+
+def test_no_selective_acknowledgement_without_an_agreement() -> None:
+    def server(segment: Segment) -> list[Segment]:
+        if not segment.flags & Flags.SYN:
+            return []
+        late = reply(segment, Flags.ACK, offset=101, payload=b"late")
+        return [reply(segment, Flags.SYN | Flags.ACK), late]
+
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(tcp_options.encode([tcp_options.sack_permitted()]))
+        await flow.acknowledge()
+
+    assert drive(server, script).sent[-1].option_list.find(tcp_options.SACK) is None

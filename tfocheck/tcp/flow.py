@@ -34,6 +34,9 @@ LEAST_REPEAT = 0.5
 """A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
 answers a doubled SYN: timers start at a second (RFC 6298 section 2.1)."""
 
+MOST_SACK_BLOCKS = 3
+"""That many go beside timestamps (RFC 2018 section 3)."""
+
 CLOSE_SECONDS = 1.0
 """How long a close waits for the server's FIN before it resets a completed connection."""
 
@@ -104,6 +107,7 @@ class Flow(Listener):
         self._fin_sent = False
         self._owes_ack = False
         self._timestamps = False
+        self._sack_permitted = False
         self._last_timestamp = 0
         self._clock_offset = secrets.randbelow(SEQUENCE_SPACE)
         self._syn_acks: list[Captured] = []
@@ -142,6 +146,10 @@ class Flow(Listener):
             if self.server_isn is None:
                 self.server_isn = segment.seq
                 self._timestamps = segment.option_list.timestamps is not None
+                self._sack_permitted = bool(
+                    segment.option_list.find(tcp_options.SACK_PERMITTED)
+                    and tcp_options.walk(self._syn_options).find(tcp_options.SACK_PERMITTED)
+                )
         elif segment.is_syn_ack:
             self.misfits.append(captured)
         may_be_believed = self.server_isn is not None or self._acknowledges_syn(segment)
@@ -480,7 +488,32 @@ class Flow(Listener):
             stamps = tcp_options.timestamps(self.timestamp, self._last_timestamp)
             nop = tcp_options.no_operation()
             options = (nop, nop, stamps, *options)
+        blocks = self._sack_blocks()
+        if blocks and not self.stray_options:
+            nop = tcp_options.no_operation()
+            options = (*options, nop, nop, tcp_options.sack(blocks))
         return tcp_options.encode(options)
+
+    def _sack_blocks(self) -> list[tuple[int, int]]:
+        """What has come behind a gap (RFC 2018 section 4).
+
+        Without it a server that was promised SACK waits for its timer, which may be seconds after
+        an ACK of ours that we held back.
+        """
+        if not self._sack_permitted or self.server_isn is None:
+            return []
+        blocks: list[list[int]] = []
+        for start in sorted(self._later_data):
+            end = start + len(self._later_data[start])
+            if blocks and start <= blocks[-1][1]:
+                blocks[-1][1] = max(blocks[-1][1], end)
+            else:
+                blocks.append([start, end])
+        base = self.server_isn + 1
+        return [
+            ((base + start) % SEQUENCE_SPACE, (base + end) % SEQUENCE_SPACE)
+            for start, end in blocks[:MOST_SACK_BLOCKS]
+        ]
 
     # --- the end ------------------------------------------------------------------------------
 

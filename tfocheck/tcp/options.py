@@ -23,6 +23,7 @@ NO_OPERATION = 1
 MAXIMUM_SEGMENT_SIZE = 2
 WINDOW_SCALE = 3
 SACK_PERMITTED = 4
+SACK = 5
 TIMESTAMPS = 8
 FAST_OPEN = 34
 EXPERIMENTAL = 254
@@ -146,6 +147,11 @@ def window_scale(shift: int) -> Option:
 def sack_permitted() -> Option:
     """SACK permitted."""
     return Option(SACK_PERMITTED)
+
+
+def sack(blocks: Iterable[tuple[int, int]]) -> Option:
+    """Selective acknowledgement of these (first number, number behind the last), RFC 2018."""
+    return Option(SACK, b"".join(struct.pack("!II", *block) for block in blocks))
 
 
 def timestamps(value: int, echo: int) -> Option:
