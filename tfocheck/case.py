@@ -146,7 +146,8 @@ class FlowRecord:
 
     ``label`` says what the flow was for ("random cookie, attempt 1"); ``packets`` are in capture
     order; ISNs make the numbers relative (``server_isn`` is None when no SYN-ACK came);
-    ``decided`` marks the flow that decided the verdict.
+    ``decided`` marks the flow that decided the verdict, ``deciding`` the packet of it that did,
+    where it was a single one.
     """
 
     label: str
@@ -156,6 +157,7 @@ class FlowRecord:
     server_isn: int | None
     packets: tuple[Captured, ...]
     decided: bool = False
+    deciding: Captured | None = None
 
 
 @dataclass(frozen=True)

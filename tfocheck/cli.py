@@ -79,6 +79,7 @@ class Options:
     list_format: str | None
     json: str | None
     junit: str | None
+    html: str | None
     quiet: bool
     verbose: bool
     debug: bool
@@ -86,7 +87,7 @@ class Options:
     @property
     def reports(self) -> list[tuple[str, str]]:
         """(option, path) of each report file asked for."""
-        asked = [("--json", self.json), ("--junit", self.junit)]
+        asked = [("--json", self.json), ("--junit", self.junit), ("--html", self.html)]
         return [(option, path) for option, path in asked if path is not None]
 
 
@@ -239,6 +240,9 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 )
 @click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
 @click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option(
+    "--html", metavar="FILE", help="Write a page with the packets drawn; - is standard output."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the packets of each case.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -685,6 +689,10 @@ def _dumps(judgement: Judgement, option: str) -> str:
         from tfocheck.report import json_report
 
         return json_report.dumps(judgement)
+    if option == "--html":
+        from tfocheck.report import html
+
+        return html.dumps(judgement)
     from tfocheck.report import junit
 
     return junit.dumps(judgement)
