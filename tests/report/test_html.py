@@ -337,6 +337,10 @@ def test_a_hostile_server_with_faults_on_every_screen(
         assert re.search(r"SYN,ACK\s+seq 0\s+ack \d+", each.text)
     assert not case.find_elements(By.CSS_SELECTOR, ".flow:not(.decided) .deciding")
 
+    # Where the server said one thing only, that decided.
+    case = browser.find_element(By.ID, "a1.cookie.request")
+    assert len(case.find_elements(By.CSS_SELECTOR, ".flow.decided .got.deciding")) == 1
+
     # What the chart is drawn from is what the case has measured.
     seen = browser.find_element(By.ID, f"a1.{html.BENEFIT}").get_attribute("textContent") or ""
     medians = re.search(r"first byte after ([\d.]+) ms .* plain, ([\d.]+) ms", seen)

@@ -335,14 +335,18 @@ def _choose_flows(reports: Sequence[AddressReport]) -> list[list[list[FlowRecord
 
 
 def _telling(flows: Sequence[FlowRecord]) -> list[int]:
-    """Places of flows, the most telling first: deciding ones, one of a kind before a second."""
+    """Places of flows, the most telling first: deciding ones, one of a kind before a second.
+
+    Of many of one rank, as when a queue is filled, the first and the last tell most.
+    """
     seen: Counter[tuple[bool, str]] = Counter()
-    ranks: list[tuple[bool, int, int]] = []
+    ranks: list[tuple[bool, int, int, int]] = []
     for index, flow in enumerate(flows):
         key = (flow.decided, flow.label)
         seen[key] += 1
-        ranks.append((not flow.decided, seen[key], index))
-    return [index for _, _, index in sorted(ranks)]
+        from_end = min(index, len(flows) - 1 - index)
+        ranks.append((not flow.decided, seen[key], from_end, index))
+    return [rank[-1] for rank in sorted(ranks)]
 
 
 def _left_out(flows: Sequence[FlowRecord], chosen: Sequence[FlowRecord]) -> str:
