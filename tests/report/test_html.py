@@ -29,7 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from test_machine_formats import report_of
 
 from tfocheck import grade
-from tfocheck.case import FlowRecord, Report, Verdict, load_cases
+from tfocheck.case import FlowRecord, Hop, Report, Verdict, load_cases
 from tfocheck.lab import answer, reference_http
 from tfocheck.lab.commands import check_in_lab
 from tfocheck.report import html, svg
@@ -349,9 +349,16 @@ def test_a_hostile_server_with_faults_on_every_screen(
     assert re.findall(r"median ([\d.]+) ms", drawn) == list(medians.groups())
 
 
+HOPS = (
+    Hop(1, "192.0.2.254", 0.000_5),
+    Hop(2, None, None),
+    Hop(3, "2001:db8:1234:5678:9abc:def0:1234:5678", 0.01, ("option removed", HOSTILE)),
+)
+
+
 def test_many_addresses_on_every_screen(browser: webdriver.Chrome, tmp_path: Path) -> None:
     report = make_report(
-        make_address(),
+        dataclasses.replace(make_address(), hops=HOPS),
         make_address("2001:db8:1234:5678:9abc:def0:1234:5678"),
         make_address("198.51.100.1", not_tested="no route"),
         make_address("192.0.2.9", target="a" * 250 + ":443"),
@@ -360,6 +367,9 @@ def test_many_addresses_on_every_screen(browser: webdriver.Chrome, tmp_path: Pat
     page = tmp_path / "many.html"
     page.write_text(html.dumps(grade.judge(report)), encoding="utf-8")
     check_looks(browser, page)
+    route = browser.find_element(By.CSS_SELECTOR, ".route tbody").text
+    for said in ("192.0.2.254 0.50 ms", "no answer", "option removed; \\x1b[2J", "the target"):
+        assert said in route
     check_filters(browser)
     browser.refresh()
     check_folding(browser)

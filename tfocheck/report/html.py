@@ -66,6 +66,7 @@ _SECTIONS = {
     "5.1": "Limits",
     "5.2": "Amplification",
     "6.3.4": "Several servers behind one name",
+    "7.1": "The path",
     "9": "The option of before the RFC",
     "RFC 7323": "TCP timestamps",
     "RFC 9293": "TCP itself",
