@@ -303,12 +303,14 @@ def test_a_subcommands_name_is_the_subcommand(
 def test_reports_go_to_files_and_the_table_to_stdout(
     engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    files = tmp_path / "x.json", tmp_path / "x.xml"
-    code, out, _ = run(capsys, "x", "--json", str(files[0]), "--junit", str(files[1]))
+    files = tmp_path / "x.json", tmp_path / "x.xml", tmp_path / "x.html"
+    reports = ("--json", str(files[0]), "--junit", str(files[1]), "--html", str(files[2]))
+    code, out, _ = run(capsys, "x", *reports)
     assert code == 0
     assert "what was seen" in out
     assert json.loads(files[0].read_text())["complete"] is True
     assert 'tests="3"' in files[1].read_text()
+    assert files[2].read_text().count("<details ") == 3
 
 
 def test_a_report_on_stdout_leaves_stderr_to_the_table(
@@ -319,6 +321,10 @@ def test_a_report_on_stdout_leaves_stderr_to_the_table(
     assert "what was seen" in err
     _, out, err = run(capsys, "x", "--junit", "-", "-q")
     assert out.startswith("<?xml")
+    assert err == ""
+    _, out, err = run(capsys, "x", "--html", "-", "-q")
+    assert out.startswith("<!DOCTYPE html>\n")
+    assert out.endswith("</html>\n")
     assert err == ""
 
 

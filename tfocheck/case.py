@@ -147,7 +147,8 @@ class FlowRecord:
 
     ``label`` says what the flow was for ("random cookie, attempt 1"); ``packets`` are in capture
     order; ISNs make the numbers relative (``server_isn`` is None when no SYN-ACK came);
-    ``decided`` marks the flow that decided the verdict; ``icmp`` are the ICMP errors about it.
+    ``decided`` marks the flow that decided the verdict, ``deciding`` the packet of it that did,
+    where it was a single one; ``icmp`` are the ICMP errors about it.
     """
 
     label: str
@@ -158,6 +159,7 @@ class FlowRecord:
     packets: tuple[Captured, ...]
     decided: bool = False
     icmp: tuple[IcmpError, ...] = ()
+    deciding: Captured | None = None
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class Options:
     json: str | None
     jsonl: str | None
     junit: str | None
+    html: str | None
     pcap: str | None
     directory: str | None
     baseline: str | None
@@ -269,6 +270,9 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     "--jsonl", metavar="FILE", help="Write a line of JSON per address; - is standard output."
 )
 @click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option(
+    "--html", metavar="FILE", help="Write a page with the packets drawn; - is standard output."
+)
 @click.option(
     "--pcap", metavar="FILE", help="Write the packets, with comments, as pcapng for Wireshark."
 )

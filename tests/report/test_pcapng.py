@@ -34,6 +34,16 @@ def unreachable() -> IcmpError:
     return IcmpError("198.51.100.1", 3, 1, 1000.7, nanoseconds=1000_700_000_001, packet=packet)
 
 
+def test_the_packet_that_decided_is_marked_alone(tmp_path: Path) -> None:
+    flow = make_flow()
+    failed = make_result(FORGED, Verdict.FAIL, flows=(replace(flow, deciding=flow.packets[1]),))
+    path = tmp_path / "packets.pcapng"
+    path.write_bytes(dumps(make_address(results=(failed,))))
+    assert ["decided" in str(each.comments) for each in read_packets(path)] == [
+        packet is flow.packets[1] for packet in flow.packets
+    ]
+
+
 def test_tshark_finds_a_case_by_its_id(tmp_path: Path) -> None:
     flow = make_flow()
     shared = make_flow(b"shared", decided=False)

@@ -46,6 +46,12 @@ def _jsonl(judgement: Judgement) -> str:
     return json_lines.dumps(judgement)
 
 
+def _html(judgement: Judgement) -> str:
+    from tfocheck.report import html
+
+    return html.dumps(judgement)
+
+
 def _pcap(judgement: Judgement) -> bytes:
     from tfocheck.report import pcapng
 
@@ -56,6 +62,7 @@ FORMATS = (
     Format("--json", "report.json", _json),
     Format("--jsonl", "report.jsonl", _jsonl),
     Format("--junit", "junit.xml", _junit),
+    Format("--html", "report.html", _html),
     Format("--pcap", "packets.pcapng", _pcap),
 )
 TEXT_NAME = "report.txt"

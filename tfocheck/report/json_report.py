@@ -137,6 +137,7 @@ def _flow(flow: FlowRecord) -> dict[str, Value]:
     return {
         "label": escape.text(flow.label),
         "decided": flow.decided,
+        "deciding": next((n for n, each in enumerate(flow.packets) if each is flow.deciding), None),
         "client": list(flow.client),
         "server": list(flow.server),
         "client_isn": flow.client_isn,

@@ -4,8 +4,9 @@ Every packet that a case has among its evidence has a comment per case::
 
     forged.random: random cookie, attempt 1: SYN,ACK seq 0 ack 19 win 65160 (this decided: fail)
 
-and a control that belongs to no case has its label alone. Sequence numbers are relative in comments
-and absolute in the packets. ICMP errors about our packets are there, too.
+Where a single packet decided, that one is marked so, else all of its connection. A control that
+belongs to no case has its label alone. Sequence numbers are relative in comments and absolute in
+the packets. ICMP errors about our packets are there, too.
 
 Rules that hold here:
 
@@ -88,12 +89,12 @@ def _collect(address: AddressReport, frames: dict[tuple[object, ...], _Frame]) -
         _add(flow, "", "", frames)
     for result in address.results:
         for flow in result.flows:
-            decided = f" (this decided: {result.verdict.value})" if flow.decided else ""
-            _add(flow, f"{result.case.id}: ", decided, frames)
+            mark = f" (this decided: {result.verdict.value})" if flow.decided else ""
+            _add(flow, f"{result.case.id}: ", mark, frames)
 
 
 def _add(
-    flow: FlowRecord, before: str, after: str, frames: dict[tuple[object, ...], _Frame]
+    flow: FlowRecord, before: str, mark: str, frames: dict[tuple[object, ...], _Frame]
 ) -> None:
     # Cases share flows; with its ISN a flow is told from another on the same port.
     name = (flow.client, flow.server, flow.client_isn)
@@ -103,7 +104,9 @@ def _add(
         if key not in frames:
             frames[key] = _frame(packet)
         what = f"{before}{flow.label}: {_what(flow, packet)}"
-        frames[key].comments.append(escape.clip(what, _COMMENT_WIDTH) + after)
+        # Where no single packet decided, all of the connection's did.
+        marked = flow.deciding is None or packet is flow.deciding
+        frames[key].comments.append(escape.clip(what, _COMMENT_WIDTH) + (mark if marked else ""))
 
 
 def _frame(packet: Captured | IcmpError) -> _Frame:
