@@ -76,6 +76,7 @@ async def plain_syn(probe: Probe) -> Outcome:
         syn_ack = flow.syn_ack
         if syn_ack is not None and session.round_trips.smallest is not None:
             flow.decided = True
+            probe.point_out(flow, syn_ack)
             session.server_mss = syn_ack.segment.option_list.mss
             mss = f"MSS {session.server_mss}" if session.server_mss else "no MSS option"
             smallest = session.round_trips.smallest * 1000

@@ -197,6 +197,7 @@ async def early_answer(probe: Probe) -> Outcome:
             _must_be_open(flow, len(data))
             syn_ack = flow.syn_ack
             if await probe.early_answer(flow) and syn_ack is not None:
+                probe.point_out(flow, flow.early_data[0])
                 after = (flow.early_data[0].time - syn_ack.time) * 1000
                 return probe.info(
                     f"the answer starts {after:.1f} ms after the SYN-ACK, before our ACK:"
@@ -776,6 +777,7 @@ async def timestamps(probe: Probe) -> Outcome:
             sent = flow.sent_timestamp
             first = flow.syn_ack
             echoed = first.segment.option_list.timestamps if first else None
+            probe.point_out(flow, first)
             if sent is None or echoed is None:
                 return probe.skipped("the server does not use timestamps")
             if echoed[1] != sent:

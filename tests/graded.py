@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from read_back import check_report
 
 # Loaded once, for all the labs that are forked.
 import tfocheck.probe
@@ -83,4 +84,6 @@ def grade(scenario: str, *options: str, fault: str | None = None, **setup: Any) 
         check_options = ["-q", "--json", str(report), *options]
         exit_code = check_in_lab(scenario, faults, check_options, **setup)
         assert report.exists(), f"no report: exit {exit_code}"
-        return Graded(exit_code, json.loads(report.read_text()))
+        document = json.loads(report.read_text())
+        check_report(document)
+        return Graded(exit_code, document)

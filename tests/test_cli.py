@@ -209,6 +209,9 @@ def test_options_reach_the_engine(
         (("x", "--payload", "/"), "is a directory"),
         (("x", "--json", "/nosuch/x"), "no directory /nosuch"),
         (("x", "--junit", "/"), "is a directory"),
+        (("x", "--pcap", "/"), "is a directory"),
+        (("x", "--jsonl", "/nosuch/x"), "no directory /nosuch"),
+        (("x", "--json", "-", "--pcap", "/dev/stdout"), "--json and --pcap both write to"),
         (("x", "--json", "-", "--junit", "-"), "--json and --junit both write to -"),
         (("x", "--address", "example.com"), "--address 'example.com' is no IP address"),
         (("x", "-6", "--address", "192.0.2.1"), "no --address is IPv6"),
@@ -300,12 +303,14 @@ def test_a_subcommands_name_is_the_subcommand(
 def test_reports_go_to_files_and_the_table_to_stdout(
     engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    files = tmp_path / "x.json", tmp_path / "x.xml"
-    code, out, _ = run(capsys, "x", "--json", str(files[0]), "--junit", str(files[1]))
+    files = tmp_path / "x.json", tmp_path / "x.xml", tmp_path / "x.html"
+    reports = ("--json", str(files[0]), "--junit", str(files[1]), "--html", str(files[2]))
+    code, out, _ = run(capsys, "x", *reports)
     assert code == 0
     assert "what was seen" in out
     assert json.loads(files[0].read_text())["complete"] is True
     assert 'tests="3"' in files[1].read_text()
+    assert files[2].read_text().count("<details ") == 3
 
 
 def test_a_report_on_stdout_leaves_stderr_to_the_table(
@@ -316,6 +321,10 @@ def test_a_report_on_stdout_leaves_stderr_to_the_table(
     assert "what was seen" in err
     _, out, err = run(capsys, "x", "--junit", "-", "-q")
     assert out.startswith("<?xml")
+    assert err == ""
+    _, out, err = run(capsys, "x", "--html", "-", "-q")
+    assert out.startswith("<!DOCTYPE html>\n")
+    assert out.endswith("</html>\n")
     assert err == ""
 
 
@@ -579,3 +588,106 @@ def test_root_becomes_the_user_behind_sudo(
     else:
         assert (effective, permitted, no_new) == (0, 0, "1")
         assert 0 not in groups
+
+
+def test_every_format_can_be_written_at_once(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = {"--json": "{", "--jsonl": "{", "--junit": "<?xml", "--pcap": "\n\r\r\n"}
+    arguments = [part for option in options for part in (option, str(tmp_path / option[2:]))]
+    assert run(capsys, "x", *arguments)[0] == 0
+    for option, start in options.items():
+        assert (tmp_path / option[2:]).read_bytes().startswith(start.encode())
+
+
+def test_a_full_disk_costs_only_the_file_that_is_on_it(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ("--pcap", "/dev/full", "--jsonl", str(tmp_path / "x.jsonl"))
+    code, out, err = run(capsys, "x", *options)
+    assert code == 2
+    assert "grade A" in out
+    assert err == "tfocheck: --pcap /dev/full: can't write the report: No space left on device\n"
+    assert json.loads((tmp_path / "x.jsonl").read_text())["grade"] == "A"
+
+
+def test_every_file_that_could_not_be_written_is_named(
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    paths = {option: str(tmp_path / option[2:]) for option in ("--json", "--jsonl", "--pcap")}
+    code, _, err = run(capsys, "x", *(part for pair in paths.items() for part in pair))
+    assert code == 2
+    assert err.splitlines() == [
+        f"tfocheck: {option} {path}: can't write the report: No space left on device"
+        for option, path in paths.items()
+    ]
+    assert not any(os.path.exists(path) for path in paths.values())
+
+
+def test_packets_are_not_for_a_terminal(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, out, err = run(capsys, "x", "--pcap", "-")
+    assert (code, out) == (2, "")
+    assert err == "tfocheck: --pcap - is for a pipe, as in: --pcap - | tshark -r -\n"
+
+
+def test_packets_go_through_a_pipe(
+    engine: Engine, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert cli.main(["x", "--pcap", "-"]) == 0
+    captured = capfdbinary.readouterr()
+    assert captured.out.startswith(b"\n\r\r\n")
+    assert b"grade A" in captured.err
+
+
+def test_schema_prints_one_and_needs_no_privilege(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FakeLink.allowed = False
+    assert json.loads(run(capsys, "schema")[1])["$id"] == "urn:tfocheck:report:1"
+    assert json.loads(run(capsys, "schema", "jsonl")[1])["$id"] == "urn:tfocheck:line:1"
+    code, out, err = run(capsys, "schema", "xml")
+    assert (code, out) == (2, "")
+    assert "'json', 'jsonl'" in err
+
+
+def test_github_gets_commands_and_a_summary(
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    engine.verdicts = {"open.data-acked": Verdict.FAIL}
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    code, out, err = run(capsys, "x")
+    assert (code, err) == (1, "")
+    first, *_, last_word, command = out.splitlines()
+    assert first == f"::stop-commands::{last_word.strip(':')}"
+    assert command.startswith("::error title=open.data-acked%3A fail%2C major%3A x%3A443::at 192")
+    assert (tmp_path / "summary.md").read_text().startswith("## tfocheck: grade D\n")
+    _, out, err = run(capsys, "x", "-q", "--json", "-")
+    assert json.loads(out)["exit_code"] == 1
+    assert err == f"{command}\n"
+
+
+def test_a_summary_that_cant_be_written_breaks_no_build(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/nosuch/summary.md")
+    code, _, err = run(capsys, "x")
+    assert code == 0
+    assert err == (
+        "tfocheck: GITHUB_STEP_SUMMARY /nosuch/summary.md: "
+        "can't add to the file: No such file or directory\n"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from graded import command, grade
+from graded import command, grade, require
+from read_back import check_junit, read_packets
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -43,3 +46,33 @@ def test_the_readme_names_every_exit_code() -> None:
     for code in codes - {130}:
         assert f"\n| {code} |" in README
     assert "| 130, 143 |" in README
+
+
+IN_CI = re.findall(r"^```(?:yaml|groovy)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+A_STEP = re.compile(r"^ *(?:- (?:run: )?|sh ')(.*\.venv/bin/.*?)'?$", re.MULTILINE)
+WITH_A_SERVICE = """
+set -e
+echo "$(getent ahostsv4 "${TFOCHECK_TARGET%:*}" | cut -d' ' -f1 | head -1) web" >> /etc/hosts
+eval "$1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "scenario"),
+    [(0, "nginx"), (1, "nginx"), (2, "haproxy")],
+    ids=["github", "gitlab", "jenkins"],
+)
+def test_what_a_pipeline_runs_works_as_written(number: int, scenario: str, tmp_path: Path) -> None:
+    """All but the installation: this one is there already."""
+    require(scenario)
+    assert len(IN_CI) == 3
+    install, check = A_STEP.findall(IN_CI[number])
+    assert install == "python3 -m venv .venv && .venv/bin/pip install ."
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shell = ["sh", "-ec", check]
+    if " web:" in check:  # the service container
+        shell = command("lab", "exec", scenario, "--", "sh", "-c", WITH_A_SERVICE, "sh", check)
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_junit((tmp_path / "tfocheck.xml").read_text())
+    assert read_packets(tmp_path / "tfocheck.pcapng")

@@ -21,6 +21,7 @@ from tfocheck.errors import UsageError
 
 if TYPE_CHECKING:
     from tfocheck.probe import Probe
+    from tfocheck.tcp.link import IcmpError
     from tfocheck.tcp.segment import Captured
 
 
@@ -146,7 +147,8 @@ class FlowRecord:
 
     ``label`` says what the flow was for ("random cookie, attempt 1"); ``packets`` are in capture
     order; ISNs make the numbers relative (``server_isn`` is None when no SYN-ACK came);
-    ``decided`` marks the flow that decided the verdict.
+    ``decided`` marks the flow that decided the verdict, ``deciding`` the packet of it that did,
+    where it was a single one; ``icmp`` are the ICMP errors about it.
     """
 
     label: str
@@ -156,6 +158,8 @@ class FlowRecord:
     server_isn: int | None
     packets: tuple[Captured, ...]
     decided: bool = False
+    icmp: tuple[IcmpError, ...] = ()
+    deciding: Captured | None = None
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ class AddressReport:
 
     ``rtt`` is the smallest round-trip time seen, in seconds, None when nothing answered;
     ``not_tested`` gives the reason when the address could not even be tried (no route from here);
-    ``hops`` is the route, where one was looked for.
+    ``hops`` is the route, where one was looked for; ``controls`` are the packets that no case has
+    among its evidence, such as control SYNs.
     """
 
     target: str
@@ -230,6 +235,7 @@ class AddressReport:
     duration: float = 0.0
     not_tested: str | None = None
     hops: tuple[Hop, ...] = ()
+    controls: tuple[FlowRecord, ...] = ()
 
     def result(self, case_id: str) -> CaseResult | None:
         """The result of the case with that id, if it was run or skipped here."""

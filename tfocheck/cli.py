@@ -44,6 +44,7 @@ _SUBCOMMANDS = {
     "compare": "Say what changed between two JSON reports, and whether it got worse.",
     "explain": "Say what a case asks, how it is tested, and what to do about a failure.",
     "demo": "Grade this machine's own kernel in a lab; needs neither a server nor root.",
+    "schema": "Print the JSON Schema of the reports that --json or --jsonl write.",
     "lab": "Real servers in network namespaces on this machine, to grade or to try things on.",
 }
 _TERMINATED = 128 + signal.SIGTERM
@@ -82,7 +83,10 @@ class Options:
     list_cases: bool
     list_format: str | None
     json: str | None
+    jsonl: str | None
     junit: str | None
+    html: str | None
+    pcap: str | None
     directory: str | None
     baseline: str | None
     save_baseline: str | None
@@ -108,6 +112,8 @@ class Options:
         from tfocheck.report import write
 
         write.check(self.outputs)
+        if self.pcap and write.is_stdout(self.pcap) and _stdout().isatty():
+            raise UsageError("--pcap - is for a pipe, as in: --pcap - | tshark -r -")
         if self.directory is not None:
             write.check_directory("-o", self.directory, formats.FILE_NAMES)
 
@@ -260,7 +266,16 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     help="How --list prints its table.",
 )
 @click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
+@click.option(
+    "--jsonl", metavar="FILE", help="Write a line of JSON per address; - is standard output."
+)
 @click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
+@click.option(
+    "--html", metavar="FILE", help="Write a page with the packets drawn; - is standard output."
+)
+@click.option(
+    "--pcap", metavar="FILE", help="Write the packets, with comments, as pcapng for Wireshark."
+)
 @click.option(
     "-o",
     "--output",
@@ -349,6 +364,17 @@ def explain(patterns: tuple[str, ...], directories: tuple[str, ...], debug: bool
     return ExitCode.CONFORMS
 
 
+@click.command("schema", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("report", type=click.Choice(["json", "jsonl"]), default="json")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def schema(report: str, debug: bool) -> int:
+    """Print the JSON Schema of a report: json (the default), or a line of jsonl."""
+    from tfocheck.report import schema as schemas
+
+    _put(_stdout(), schemas.text(report))
+    return ExitCode.CONFORMS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -361,6 +387,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _guarded(lambda: _run(compare, "tfocheck compare", given[1:]), given)
     if name == "explain":
         return _guarded(lambda: _run(explain, "tfocheck explain", given[1:]), given)
+    if name == "schema":
+        return _guarded(lambda: _run(schema, "tfocheck schema", given[1:]), given)
     return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
 
 
@@ -744,6 +772,7 @@ def _import_the_rest(options: Options) -> None:
 
     from tfocheck import grade
     from tfocheck.case import Report
+    from tfocheck.report import github
     from tfocheck.report.table import Style, render
 
     # Libraries import, too, when they are used (codecs, for example): so use them once.
@@ -754,6 +783,8 @@ def _import_the_rest(options: Options) -> None:
             each.dumps(nothing)
     if options.save_baseline is not None:
         import tomlkit  # noqa: F401
+    if github.is_active(os.environ):
+        github.summary(nothing)
     "name".encode("idna")  # as getaddrinfo does with a name
 
 
@@ -766,11 +797,12 @@ def _print_list(cases: Sequence[Case], options: Options) -> None:
 
 def _deliver(judgement: Judgement, options: Options, saved: Baseline | None) -> None:
     """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
-    from tfocheck.report import write
+    from tfocheck.report import github, write
     from tfocheck.report.table import Style, render, summary
 
     to_stdout = any(write.is_stdout(path) for _, path in options.outputs)
     stream = sys.stderr if to_stdout else _stdout()
+    on_github = github.is_active(os.environ)
     problems: list[UsageError] = []
     if not (to_stdout and options.quiet) and stream is not None:
         style = Style.of(stream)
@@ -779,7 +811,10 @@ def _deliver(judgement: Judgement, options: Options, saved: Baseline | None) -> 
             if options.quiet
             else render(judgement, style, verbose=options.verbose or options.debug)
         )
-        problems += _attempt(lambda: _put(stream, text))
+        shown = github.quoted(text) if on_github else text
+        problems += _attempt(lambda: _put(stream, shown))
+    if on_github:
+        problems += _tell_github(judgement, stream)
     for option, path in options.reports:
         problems += _attempt(
             lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
@@ -788,8 +823,23 @@ def _deliver(judgement: Judgement, options: Options, saved: Baseline | None) -> 
         problems += _fill(options.directory, judgement, verbose=options.verbose)
     if saved is not None:
         problems += _attempt(lambda: _save(judgement, saved))
+    for problem in problems[:-1]:
+        _complain(f"tfocheck: {problem}")
     if problems:
-        raise problems[0]
+        raise problems[-1]
+
+
+def _tell_github(judgement: Judgement, stream: TextIO | None) -> list[UsageError]:
+    from tfocheck.report import github
+
+    problems: list[UsageError] = []
+    if stream is not None:
+        problems += _attempt(lambda: _put(stream, github.commands(judgement)))
+    if path := os.environ.get(github.SUMMARY):
+        # Nobody asked for it, so it breaks no build: the path may be that of another container.
+        for problem in _attempt(lambda: github.append_summary(judgement, path)):
+            _complain(f"tfocheck: {problem}")
+    return problems
 
 
 def _attempt(action: Callable[[], None]) -> list[UsageError]:

@@ -29,6 +29,7 @@ from tfocheck.route import AFTER_OPEN, PAUSES, Route, Tracer
 from tfocheck.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
 from tfocheck.tcp.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
 from tfocheck.tcp.options import FastOpen
+from tfocheck.tcp.segment import Captured
 
 _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
     "attempt_flows", default=None
@@ -113,6 +114,7 @@ class Probe:
         self.case = case
         self.flows: list[Flow] = []
         session.flows_by_case[case.id] = self.flows
+        self._deciding: dict[Flow, Captured] = {}
 
     # --- what a case may ask ------------------------------------------------------------------
 
@@ -208,7 +210,12 @@ class Probe:
 
     def records(self) -> tuple[FlowRecord, ...]:
         """The packets of this case's flows so far."""
-        return tuple(flow.record() for flow in self.flows)
+        return tuple(flow.record(self._deciding.get(flow)) for flow in self.flows)
+
+    def point_out(self, flow: Flow, packet: Captured | None) -> None:
+        """This packet of the flow is the one that the verdict rests on, if the flow decides it."""
+        if packet is not None:
+            self._deciding[flow] = packet
 
     async def answered_syn(self, flow: Flow, syn: Syn) -> Flow:
         """Send the SYN and wait for its SYN-ACK.
@@ -718,6 +725,7 @@ class Probe:
         """One Fast Open with the valid cookie: pass when all of its data is acknowledged."""
         cookie, data = self.cookie, self.payload.data
         async with self.alone(label, FastOpen(cookie), data=data) as flow:
+            self.point_out(flow, flow.syn_ack)
             if flow.acknowledged == 1 + len(data):
                 self.accepted()
                 return self.passed(
@@ -819,6 +827,7 @@ class Probe:
                 name, *syn.fast_open, data=syn.data, options=syn.options, rejected=True
             )
             async with opening as flow:
+                self.point_out(flow, flow.syn_ack)
                 # Where data is acknowledged without a cookie too, only an early answer tells.
                 if flow.acknowledged != 1 and not self.session.acknowledges_plain_data:
                     return self.breach(
@@ -832,6 +841,7 @@ class Probe:
                         f"{name}: answered with a cookie, as if it were a request", conclusive=True
                     )
                 if watch and await self.early_answer(flow):
+                    self.point_out(flow, flow.early_data[0])
                     return self.breach(
                         f"{name}: ack 1, yet the data was answered before the handshake ended",
                         conclusive=True,
@@ -897,6 +907,7 @@ def judge_repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
     first, repeated = flow.syn_ack, flow.repeated_syn_ack
     if first is None or repeated is None:
         return probe.skipped(f"the SYN-ACK was not repeated within {REPEAT_WAIT} s")
+    probe.point_out(flow, repeated)
     after = f"repeated after {repeated.time - first.time:.1f} s"
     if repeated.segment.fast_open is not None:
         return probe.breach(f"{after}, with the Fast Open option", conclusive=True)

@@ -18,6 +18,7 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
+    FlowRecord,
     Level,
     Outcome,
     Report,
@@ -175,7 +176,7 @@ async def _check(
         runner = _Runner(session, settings, target.text, progress)
         await runner.run()
         await session.finish()
-        results = runner.results()
+        results, controls = runner.results(), runner.controls()
     except asyncio.CancelledError:
         await session.abandon()
         raise
@@ -200,6 +201,7 @@ async def _check(
         traffic=traffic,
         hops=session.known_route.hops() if session.known_route is not None else (),
         duration=time.monotonic() - began,
+        controls=controls,
     )
 
 
@@ -288,6 +290,11 @@ class _Runner:
         found = [self._results[case.id].result() for case in self._settings.cases]
         found = behind_faults(found)
         return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
+
+    def controls(self) -> tuple[FlowRecord, ...]:
+        """What was captured beside the cases."""
+        probes = self._probes.values()
+        return self._session.controls(flow for probe in probes for flow in probe.flows)
 
     async def run(self) -> None:
         """Run to the last verdict; connections may still be closing then."""

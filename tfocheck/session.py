@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfocheck.case import Verdict
+from tfocheck.case import FlowRecord, Verdict
 from tfocheck.errors import TfocheckError
 from tfocheck.lane import Lane
 from tfocheck.own_addresses import further_addresses, is_on_link
@@ -418,6 +418,11 @@ class Session:
         for flow in self.flows:
             with contextlib.suppress(TfocheckError):
                 await flow.abandon()
+
+    def controls(self, evidence: Iterable[Flow]) -> tuple[FlowRecord, ...]:
+        """The packets of the flows that are not among the evidence of any case."""
+        cited = set(map(id, evidence))
+        return tuple(flow.record() for flow in self.flows if id(flow) not in cited)
 
     def release(self) -> None:
         """Give all ports back and stop capturing this address."""

@@ -1,18 +1,22 @@
-"""JSON and JUnit: hostile bytes, several addresses, and counts that are the table's."""
+"""JSON, JSON Lines and JUnit: by their schemas, with hostile bytes and several addresses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import junitparser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from read_back import check_junit, check_line, check_report
 from sample import HOSTILE, make_address, make_case, make_flow, make_report, make_result
 
 from tfocheck import grade
-from tfocheck.case import Report, Verdict
-from tfocheck.report import json_report, junit
+from tfocheck.case import Level, Report, Severity, Verdict
+from tfocheck.grade import STEPS, Kind
+from tfocheck.report import json_lines, json_report, junit, schema
 
 ADDRESSES = ("192.0.2.2", "2001:db8::2", "192.0.2.3")
 
@@ -35,7 +39,9 @@ def read_junit(text: str, folder: Path) -> junitparser.JUnitXml:
 @pytest.mark.parametrize("strict", [False, True])
 def test_junit_counts_are_the_tables(number: int, strict: bool, tmp_path: Path) -> None:
     judgement = grade.judge(report_of(number), strict=strict)
-    suites = list(read_junit(junit.dumps(judgement), tmp_path))
+    text = junit.dumps(judgement)
+    check_junit(text)
+    suites = list(read_junit(text, tmp_path))
     assert len(suites) == number + 2
     for suite, address in zip(suites, judgement.report.addresses, strict=False):
         counts = grade.count(address.results)
@@ -47,7 +53,11 @@ def test_junit_counts_are_the_tables(number: int, strict: bool, tmp_path: Path) 
         assert suite.failures == failures
         assert suite.errors == counts[Verdict.INCONCLUSIVE] + counts[Verdict.ERROR]
         assert suite.skipped == counts[Verdict.SKIP]
-        assert [case.name for case in suite] == [result.case.id for result in address.results]
+        where = f" [{suite.name}]" if number > 1 else ""
+        expected = [f"{result.case.id}{where}" for result in address.results]
+        assert [case.name for case in suite] == expected
+    names = [(case.classname, case.name) for suite in suites for case in suite]
+    assert len(set(names)) == len(names), "GitLab would drop all but the first of a name"
     assert (suites[-1].name, suites[-1].errors) == ("nosuch:443", 1)
 
 
@@ -85,6 +95,7 @@ def test_junit_always_parses(seen: str) -> None:
     result = make_result(make_case("a.b"), Verdict.FAIL, seen, flows=(make_flow(seen.encode("utf-8", "surrogatepass")),))  # fmt: skip # noqa: E501
     address = make_address(seen, (result,), target=seen, not_tested=None)
     text = junit.dumps(grade.judge(make_report(address, errors=((seen, seen),))))
+    check_junit(text)
     root = ElementTree.fromstring(text.encode())
     assert len(root.findall(".//testcase")) == 2
 
@@ -93,8 +104,9 @@ def test_junit_always_parses(seen: str) -> None:
 def test_json_has_everything(number: int) -> None:
     text = json_report.dumps(grade.judge(report_of(number)))
     document = json.loads(text)
+    check_report(document)
     assert all(character == "\n" or " " <= character <= "~" for character in text)
-    assert document["format"] == 1
+    assert (document["schema"], document["format"]) == ("urn:tfocheck:report:1", 1)
     assert document["exit_code"] == 1
     assert document["errors"] == [
         {"target": "nosuch:443", "message": "nosuch:443: does not resolve"}
@@ -119,5 +131,72 @@ def test_json_has_everything(number: int) -> None:
 def test_json_always_loads_and_is_ascii(seen: str) -> None:
     result = make_result(make_case("a.b"), Verdict.INFO, seen)
     text = json_report.dumps(grade.judge(make_report(make_address(seen, (result,), target=seen))))
-    assert json.loads(text)["addresses"][0]["results"][0]["verdict"] == "info"
+    document = json.loads(text)
+    check_report(document)
+    assert document["addresses"][0]["results"][0]["verdict"] == "info"
     assert all(character == "\n" or " " <= character <= "~" for character in text)
+
+
+def test_junit_times_have_no_exponent() -> None:
+    short = make_result(make_case("a.b"))
+    short = replace(short, duration=2e-6)
+    text = junit.dumps(grade.judge(make_report(make_address(results=(short, short)))))
+    check_junit(text)
+    assert ElementTree.fromstring(text).get("time") == "0.000004"
+
+
+def test_json_lines_say_all_of_an_address_in_a_line() -> None:
+    text = json_lines.dumps(grade.judge(report_of(2)))
+    lines = [json.loads(line) for line in text.splitlines()]
+    for line in lines:
+        check_line(line)
+    assert [line["address"] for line in lines] == [*ADDRESSES[:2], "198.51.100.1", None]
+    first, _, untested, unresolved = lines
+    assert (first["target"], first["kind"], first["exit_code"]) == ("example.com:443", "failed", 1)
+    assert first["verdicts"]["cookie.port-independent"] == "fail"
+    assert (
+        first["counts"]
+        == json.loads(json_report.dumps(grade.judge(report_of(1))))["addresses"][0]["counts"]
+    )
+    found = {each["case"]: each for each in first["findings"]}
+    assert "control.unknown-option" not in found
+    assert found["cookie.port-independent"]["seen"].startswith("\\x1b[2J")
+    assert (untested["kind"], untested["not_tested"]) == ("not-tested", "no route")
+    assert (unresolved["target"], unresolved["kind"]) == ("nosuch:443", "unreachable")
+    assert unresolved["headline"] == "nosuch:443: does not resolve"
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_json_lines_are_lines_whatever_is_in_them(seen: str) -> None:
+    result = make_result(make_case("a.b"), Verdict.FAIL, seen)
+    address = make_address(seen, (result,), target=seen)
+    text = json_lines.dumps(grade.judge(make_report(address, errors=((seen, seen),))))
+    assert len(text.splitlines()) == text.count("\n") == 2
+    for line in text.splitlines():
+        check_line(json.loads(line))
+        assert line.isascii()
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize("option", ["json", "jsonl"])
+def test_a_schema_is_one_and_names_every_value_there_is(option: str) -> None:
+    document = json.loads(schema.text(option))
+    jsonschema.Draft202012Validator.check_schema(document)
+    known = document["$defs"]
+    assert set(known["verdict"]["enum"]) == set(Verdict)
+    assert set(known["level"]["enum"]) == set(Level)
+    assert set(known["severity"]["enum"]) == {*Severity, None}
+    assert set(known["kind"]["enum"]) == set(Kind)
+    assert known["grade"]["enum"] == [*STEPS, "F", None]
+    assert document["properties"]["schema"]["const"] == document["$id"]
+
+
+def test_the_schema_refuses_what_is_no_report() -> None:
+    document = json.loads(json_report.dumps(grade.judge(report_of(1))))
+    validator = jsonschema.Draft202012Validator(json.loads(schema.text("json")))
+    validator.validate(document)
+    validator.validate({**document, "a-key-of-a-later-version": 1})
+    for change in ({"format": 2}, {"exit_code": 7}, {"addresses": [{"target": "x"}]}):
+        assert not validator.is_valid({**document, **change})
+    document["addresses"][0]["results"][0]["verdict"] = "good"
+    assert not validator.is_valid(document)

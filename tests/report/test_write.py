@@ -63,6 +63,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert os.listdir(tmp_path) == ["report.json"]
 
 
+SMALL_DISK = """
+set -e
+mount -t tmpfs -o size=64k none "$2"
+echo before > "$2/report"
+exec "$1" -c "
+from tfocheck.report import write
+for content in ('text' * 50_000, bytes(200_000)):
+    try:
+        write.write('--pcap', '$2/report', content)
+    except Exception as error:
+        print(error)
+import os
+print(os.listdir('$2'), open('$2/report').read())
+"
+"""
+
+
+def test_a_disk_that_fills_up_keeps_what_was_there(tmp_path: Path) -> None:
+    arguments = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", sys.executable, str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if "unshare" in done.stderr:
+        pytest.skip(done.stderr)
+    line = f"--pcap {tmp_path}/report: can't write the report: No space left on device\n"
+    assert (done.stdout, done.stderr) == (f"{2 * line}['report'] before\n\n", "")
+
+
 def test_bad_paths_are_found_before_the_run(tmp_path: Path) -> None:
     for path, reason in (
         ("", "is empty"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.tcp.segment import Flags, NotTcpError, Segment, build, dissect
+from tfocheck.tcp.segment import Captured, Flags, NotTcpError, Segment, build, dissect
 
 ADDRESSES = st.sampled_from([("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")])
 
@@ -96,3 +97,18 @@ def test_flags_are_named_in_the_usual_order() -> None:
     assert str(Flags.SYN | Flags.ACK) == "SYN,ACK"
     assert str(Flags.ACK | Flags.FIN) == "FIN,ACK"
     assert str(Flags.NONE) == "none"
+
+
+@given(segments(), st.binary(max_size=20), st.binary(min_size=2, max_size=2))
+def test_a_captured_packet_is_made_whole(
+    segment: Segment, padding: bytes, unfinished: bytes
+) -> None:
+    """Link padding goes, and the checksum that the kernel left to the network card comes."""
+    packet = build(segment)
+    place = (20 if packet[0] >> 4 == 4 else 40) + 16
+    as_captured = packet[:place] + unfinished + packet[place + 2 :] + padding
+    offloaded = Captured(segment, 1.0, False, packet=as_captured, checksum_open=True)
+    assert offloaded.whole_packet == packet
+    # What the wire had wrong stays wrong: it is evidence.
+    assert replace(offloaded, checksum_open=False).whole_packet == (as_captured[: len(packet)])
+    assert Captured(segment, 1.0, True).whole_packet == packet

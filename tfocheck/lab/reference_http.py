@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from tfocheck.lab.answer import ANSWER
+from tfocheck.lab.answer import ANSWER, HOSTILE, HOSTILE_STATUS
 
 MAX_HEAD_BYTES = 16_384
 MAX_BODY_BYTES = 1 << 20
@@ -138,6 +138,8 @@ class HttpConversation:
             self._respond(b"404 Not Found", b"at most 1048576 bytes\n", head_only=method == b"HEAD")
         elif large:
             self._respond_large(int(large[1]), head_only=method == b"HEAD")
+        elif target == b"/hostile":
+            self._respond(HOSTILE_STATUS, 20 * HOSTILE, head_only=method == b"HEAD")
         else:
             self._respond(b"200 OK", ANSWER, head_only=method == b"HEAD")
 

@@ -18,6 +18,8 @@ def text(value: str | bytes) -> str:
     r"""One line of printable ASCII; everything else as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
+    if value.isascii() and value.isprintable():
+        return value
     return "".join(_character(ord(character)) for character in value)
 
 

@@ -40,9 +40,30 @@ def _junit(judgement: Judgement) -> str:
     return junit.dumps(judgement)
 
 
+def _jsonl(judgement: Judgement) -> str:
+    from tfocheck.report import json_lines
+
+    return json_lines.dumps(judgement)
+
+
+def _html(judgement: Judgement) -> str:
+    from tfocheck.report import html
+
+    return html.dumps(judgement)
+
+
+def _pcap(judgement: Judgement) -> bytes:
+    from tfocheck.report import pcapng
+
+    return pcapng.dumps(judgement)
+
+
 FORMATS = (
     Format("--json", "report.json", _json),
+    Format("--jsonl", "report.jsonl", _jsonl),
     Format("--junit", "junit.xml", _junit),
+    Format("--html", "report.html", _html),
+    Format("--pcap", "packets.pcapng", _pcap),
 )
 TEXT_NAME = "report.txt"
 """The name in a directory of the text for people, which has no option."""

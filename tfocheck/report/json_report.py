@@ -1,37 +1,8 @@
-"""The report as JSON: one object, whose structure is stable under its ``format`` number.
+"""The report as JSON: one object, whose structure is in ``schemas/report.json``.
 
-::
-
-    format        1; a change that breaks a reader raises it, new keys do not
-    version       of tfocheck
-    started       Unix time in seconds; all other times are seconds, too
-    duration
-    strict        whether a warning counted as a failure
-    complete      whether the default selection of cases was run (only then is there a grade)
-    exit_code     the command's
-    baseline      null, or {file, mended, expired, elsewhere}: what became of --baseline's entries
-      mended, expired  [{case, address, verdict, expires, line}]; expires and line may be null
-      elsewhere        how many are about addresses that were not tested
-    errors        [{target, message}]: targets without an address
-    addresses     [{target, address, port, kind, grade, headline, advice, exit_code, not_tested,
-                    payload, rtt, cookie_bytes, started, duration, counts, traffic, results}]
-      kind        conforms, known (nothing fails but what the baseline allows), failed,
-                  not-offered, unreachable, inconclusive or not-tested
-      counts      {verdict: number}, verdicts that occur
-      traffic     {sent, received, resets_sent, capture_drops, kernel_resets}, packets
-      results     [{case, section, level, severity, title, requirement, expected, advice, verdict,
-                    seen, conclusive, duration, prerequisite, known, traceback, flows}]
-        known           null, or the baseline's reason to allow this verdict
-        conclusive      one observation proved it; otherwise attempts had to agree
-        flows     [{label, decided, client, server, client_isn, server_isn, packets}]
-          client, server   [address, port]
-          packets          [{time, sent, flags, seq, ack, window, ttl, options, described, payload,
-                             gso_size, fast_open}]
-            time           since the flow's first packet
-            sent           true: ours, false: the server's
-            seq, ack       relative to the ISNs; null where there is none to relate to
-            options, payload   bytes as hex; described: the options in words
-            fast_open      null or {cookie (hex, empty for a request), experimental}
+``format`` is the structure's number and ``schema`` the id of its JSON Schema, which ``tfocheck
+schema`` prints. Within a number keys are only added, and readers ignore those that they do not
+know; whatever else could break a reader raises the number, and changes the id.
 
 Texts are escaped as everywhere (``escape``): a server's bytes come out as printable ASCII.
 """
@@ -52,6 +23,7 @@ if TYPE_CHECKING:
     from tfocheck.case import AddressReport, CaseResult, FlowRecord, Hop
     from tfocheck.tcp.segment import Captured
 
+SCHEMA = "urn:tfocheck:report:1"
 FORMAT = 1
 
 Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"]
@@ -61,6 +33,7 @@ def dumps(judgement: Judgement) -> str:
     """The report as JSON text, indented, ending in a line feed."""
     report = judgement.report
     document: dict[str, Value] = {
+        "schema": SCHEMA,
         "format": FORMAT,
         "version": report.version,
         "started": round(report.started, 6),
@@ -101,6 +74,12 @@ def _entry(entry: Entry) -> dict[str, Value]:
 
 
 def _address(address: AddressReport, conclusion: Conclusion) -> dict[str, Value]:
+    results = [_result(result) for result in address.results]
+    return {**summary(address, conclusion), "results": results}
+
+
+def summary(address: AddressReport, conclusion: Conclusion) -> dict[str, Value]:
+    """What is to be said of an address besides its results."""
     return {
         "target": escape.text(address.target),
         "address": escape.text(address.address),
@@ -119,7 +98,6 @@ def _address(address: AddressReport, conclusion: Conclusion) -> dict[str, Value]
         "counts": {verdict.value: number for verdict, number in count(address.results).items()},
         "traffic": dataclasses.asdict(address.traffic),
         "hops": [_hop(hop) for hop in address.hops],
-        "results": [_result(result) for result in address.results],
     }
 
 
@@ -159,6 +137,7 @@ def _flow(flow: FlowRecord) -> dict[str, Value]:
     return {
         "label": escape.text(flow.label),
         "decided": flow.decided,
+        "deciding": next((n for n, each in enumerate(flow.packets) if each is flow.deciding), None),
         "client": list(flow.client),
         "server": list(flow.server),
         "client_isn": flow.client_isn,

@@ -3,8 +3,12 @@
 A failure is a ``failure`` of the severity's type; inconclusive and error are ``error``, for a build
 must not go green on them; skip is ``skipped``; a warning is a plain pass with its text in
 ``system-out``, or a failure of type "warn" with ``--strict``; what a baseline knows is ``skipped``,
-with its reason. Each suite has as many test cases as
-the table has rows.
+with its reason. Each suite has as many test cases as the table has rows. With several addresses a
+test case is named with its own: GitLab drops every test case but the first of those with the same
+class and name.
+
+The XML is valid by the schema of Jenkins' xUnit plugin (junit-10.xsd), which allows no other
+attributes than its own.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import datetime
 import re
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import junit_xml
 
@@ -28,26 +33,46 @@ if TYPE_CHECKING:
 def dumps(judgement: Judgement) -> str:
     """The report as XML text, ending in a line feed."""
     report = judgement.report
+    several = sum(address.not_tested is None for address in report.addresses) > 1
     suites = [
-        _suite(address, conclusion, judgement)
+        _suite(address, conclusion, judgement, several)
         for address, conclusion in zip(report.addresses, judgement.conclusions, strict=True)
     ]
     suites += [_unresolved(target, message, judgement) for target, message in report.errors]
-    # Pretty-printing would put white space around the text of system-out.
-    text: str = junit_xml.to_xml_report_string(suites, prettyprint=False)
+    root = ElementTree.Element("testsuites", name="tfocheck")
+    root.extend(_element(suite) for suite in suites)
+    for total in ("tests", "failures", "errors"):
+        root.set(total, str(sum(int(suite.get(total, 0)) for suite in root)))
+    root.set("time", f"{sum(float(suite.get('time', 0)) for suite in root):.6f}")
+    text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
-def _suite(address: AddressReport, conclusion: Conclusion, judgement: Judgement) -> Any:
+def _element(suite: Any) -> ElementTree.Element:
+    element: ElementTree.Element = suite.build_xml_doc()
+    del element.attrib["disabled"]
+    # As a sum of floats it may come in a form such as 5e-06.
+    element.set("time", f"{float(element.get('time', 0)):.6f}")
+    return element
+
+
+def _suite(
+    address: AddressReport, conclusion: Conclusion, judgement: Judgement, several: bool
+) -> Any:
+    place = escape.text(f"{address.target} at {address.address}")
+    where = f" [{place}]"
     if conclusion.kind is Kind.NOT_TESTED:
-        untested = junit_xml.TestCase("address", "tfocheck")
+        untested = junit_xml.TestCase(f"address{where}", "tfocheck")
         untested.add_skipped_info(escape.text(address.not_tested or conclusion.headline))
         cases = [untested]
     else:
-        cases = [_test_case(result, judgement.strict) for result in address.results]
+        cases = [
+            _test_case(result, judgement.strict, where if several else "")
+            for result in address.results
+        ]
     started = datetime.datetime.fromtimestamp(address.started, datetime.UTC)
     return junit_xml.TestSuite(
-        escape.text(f"{address.target} at {address.address}"),
+        place,
         cases,
         hostname=escape.text(address.address),
         timestamp=started.replace(tzinfo=None).isoformat(timespec="seconds"),
@@ -66,15 +91,15 @@ def _suite(address: AddressReport, conclusion: Conclusion, judgement: Judgement)
 
 
 def _unresolved(target: str, message: str, judgement: Judgement) -> Any:
-    case = junit_xml.TestCase("resolve", "tfocheck")
+    case = junit_xml.TestCase(f"resolve [{escape.text(target)}]", "tfocheck")
     case.add_error_info(escape.text(message), error_type="unreachable")
     properties = {"target": escape.text(target), "version": judgement.report.version}
     return junit_xml.TestSuite(escape.text(target), [case], properties=properties)
 
 
-def _test_case(result: CaseResult, strict: bool) -> Any:
+def _test_case(result: CaseResult, strict: bool, where: str) -> Any:
     case = junit_xml.TestCase(
-        escape.text(result.case.id), _class_name(result.case.section), result.duration
+        escape.text(result.case.id) + where, _class_name(result.case.section), result.duration
     )
     # junit-xml leaves an element without a message out, and with it the failure.
     seen = explaining.seen(result)

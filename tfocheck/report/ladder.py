@@ -58,34 +58,47 @@ def relative_numbers(flow: FlowRecord, packet: Captured) -> tuple[int | None, in
 
 def describe_options(segment: Segment) -> str:
     """The options of a segment in a few words each, escaped; empty when it has none."""
+    return ", ".join(options_in_words(segment))
+
+
+def options_in_words(segment: Segment) -> list[str]:
+    """The options of a segment, each in a few words, escaped; those that only fill are left out."""
     words = [word for word in map(_option, segment.option_list.options) if word]
     malformed = segment.option_list.malformed
     if malformed:
         words.append(f"malformed: {malformed}")
-    return escape.text(", ".join(words))
+    return [escape.text(word) for word in words]
 
 
-def _rung(flow: FlowRecord, packet: Captured, start: float) -> str:
+def describe_header(flow: FlowRecord, packet: Captured) -> str:
+    """Flags, relative numbers, data length and window of a packet in a few words."""
     segment = packet.segment
-    arrow = "->" if packet.sent else "<-"
-    words = [f"{segment.flags!s:<8}", *_numbers(flow, packet)]
+    words = [f"{segment.flags!s:<8}", *numbers_in_words(flow, packet)]
     if segment.payload:
         words.append(f"len {len(segment.payload)}")
     words.append(f"win {segment.window}")
     if packet.gso_size:
         words.append(f"gso {packet.gso_size}")
+    return " ".join(words)
+
+
+def _rung(flow: FlowRecord, packet: Captured, start: float) -> str:
+    segment = packet.segment
+    arrow = "->" if packet.sent else "<-"
     details = describe_options(segment)
-    line = f"  {(packet.time - start) * 1000:10.3f} ms  {arrow}  {' '.join(words)}"
+    header = describe_header(flow, packet)
+    line = f"  {(packet.time - start) * 1000:10.3f} ms  {arrow}  {header}"
     indent = " " * _DETAIL_INDENT
     rung = [_fold(line, indent=indent)]
     if details:
         rung.append(_fold(f"{indent}<{details}>", indent=indent + " "))
     if segment.payload:
-        rung.append(f"{indent}{_preview(segment.payload)}")
+        rung.append(f"{indent}{preview(segment.payload)}")
     return "\n".join(rung)
 
 
-def _numbers(flow: FlowRecord, packet: Captured) -> list[str]:
+def numbers_in_words(flow: FlowRecord, packet: Captured) -> list[str]:
+    """Sequence and acknowledgement number, relative where there is something to relate to."""
     segment = packet.segment
     seq, ack = relative_numbers(flow, packet)
     words = [f"seq {seq}" if seq is not None else f"seq {segment.seq} (absolute)"]
@@ -119,7 +132,8 @@ def _option(option: tcp_options.Option) -> str:
     )
 
 
-def _preview(payload: bytes) -> str:
+def preview(payload: bytes) -> str:
+    """The first bytes of a payload, escaped: as text where most of it is, else in hex."""
     head = payload[:_SHOWN_PAYLOAD]
     rest = "..." if len(payload) > len(head) else ""
     readable = sum(byte in escape.PRINTABLE or byte in b"\r\n\t" for byte in head)

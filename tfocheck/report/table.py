@@ -34,7 +34,7 @@ _NOTED = (Verdict.INFO, Verdict.SKIP)
 MOST_FINDINGS = 3
 _PREREQUISITE_MARK = " *"
 _KNOWN_MARK = " (known)"
-_OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
+OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
 
 _BOLD, _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN, _DIM = "1", "31", "32", "33", "35", "36", "2"
 _COLOURS = {
@@ -357,7 +357,7 @@ def _explanation(
             ("known", each.known or ""),
         ]
     fields += [
-        ("advice", _OWN_FAULT if result.verdict is Verdict.ERROR else case.advice),
+        ("advice", OWN_FAULT if result.verdict is Verdict.ERROR else case.advice),
     ]
     for name, value in fields:
         if value:
@@ -379,20 +379,23 @@ def _evidence(addresses: Sequence[AddressReport], style: Style) -> list[str]:
     return parts
 
 
+def caveats(address: AddressReport) -> Iterator[str]:
+    """What makes the verdicts on an address less certain, a line each."""
+    traffic = address.traffic
+    if traffic.capture_drops:
+        yield (
+            f"note: the capture lost {traffic.capture_drops} packets at {address.address}, "
+            "so nothing was concluded from a packet's absence"
+        )
+    if traffic.kernel_resets:
+        yield (
+            f"warning: this machine's kernel sent {traffic.kernel_resets} resets of its own to "
+            f"{address.address}; verdicts may be wrong, please report it"
+        )
+
+
 def _caveats(addresses: Sequence[AddressReport], style: Style) -> list[str]:
-    lines: list[str] = []
-    for address in addresses:
-        traffic = address.traffic
-        if traffic.capture_drops:
-            lines.append(
-                f"note: the capture lost {traffic.capture_drops} packets at {address.address}, "
-                "so nothing was concluded from a packet's absence"
-            )
-        if traffic.kernel_resets:
-            lines.append(
-                f"warning: this machine's kernel sent {traffic.kernel_resets} resets of its own to "
-                f"{address.address}; verdicts may be wrong, please report it"
-            )
+    lines = [line for address in addresses for line in caveats(address)]
     return [_joined(_wrap(escape.text(line), style, "  ")) for line in lines]
 
 

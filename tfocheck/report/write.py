@@ -105,6 +105,24 @@ def write(option: str, path: str, content: str | bytes) -> None:
         raise UsageError(f"{option} {path}: can't write the report: {error.strerror}") from error
 
 
+def append(option: str, path: str, text: str) -> None:
+    """Add text to a file. Raises UsageError when that fails; the file is as it was then."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            before = os.fstat(descriptor)
+            try:
+                _write_all(descriptor, _encoded(text))
+            except OSError:
+                if stat.S_ISREG(before.st_mode):
+                    os.ftruncate(descriptor, before.st_size)
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: can't add to the file: {error.strerror}") from error
+
+
 def _put_on_stdout(content: str | bytes) -> None:
     if isinstance(content, str):
         sys.stdout.write(content)

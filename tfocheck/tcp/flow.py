@@ -615,8 +615,8 @@ class Flow(Listener):
         self._link.leave(self.key)
         self.guard.release()
 
-    def record(self) -> FlowRecord:
-        """The packets so far, as evidence."""
+    def record(self, deciding: Captured | None = None) -> FlowRecord:
+        """The packets so far, as evidence, and which of them decided the verdict, if known."""
         return FlowRecord(
             label=self.label,
             client=(self.key.client, self.key.client_port),
@@ -625,4 +625,13 @@ class Flow(Listener):
             server_isn=self.server_isn,
             packets=tuple(self.packets),
             decided=self.decided,
+            icmp=tuple(self.icmps),
+            deciding=(deciding or self._only_answer) if self.decided else None,
         )
+
+    @property
+    def _only_answer(self) -> Captured | None:
+        """What the server said to the SYN, when there was nothing else that it could answer."""
+        resets = [each for each in self.packets if each.sent and each.segment.is_reset]
+        is_short = len(self.packets) == 2 + len(resets)
+        return self.received[0] if is_short and len(self.received) == 1 else None

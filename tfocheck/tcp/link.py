@@ -23,7 +23,7 @@ import resource
 import socket
 import struct
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tfocheck.errors import CannotError, UnreachableError
@@ -43,6 +43,8 @@ _VNET_HEADER = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, c
 _AUXDATA = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 _TIMESPEC = struct.Struct("@ll")
+_NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
+_SECOND = 1_000_000_000
 
 _ICMP_NAMES = {
     (4, 3, 0): "network unreachable",
@@ -82,14 +84,18 @@ class FlowKey(NamedTuple):
 class IcmpError:
     """An ICMP error that quotes one of our segments: who sent it, its type and code.
 
-    ``time`` is in Unix seconds, ``quote`` the quoted packet from its IP header on, usually cut.
+    ``time`` to ``interface`` are as in ``Captured``; ``quote`` is the quoted packet from its IP
+    header on, usually cut.
     """
 
     sender: str
     icmp_type: int
     code: int
     time: float
-    quote: bytes = b""
+    quote: bytes = field(default=b"", repr=False)
+    nanoseconds: int = 0
+    packet: bytes = field(default=b"", repr=False)
+    interface: str = ""
 
     @property
     def is_time_exceeded(self) -> bool:
@@ -263,16 +269,17 @@ class Link:
         interface: str,
         packet_type: int,
     ) -> None:
-        time, network = 0.0, 0
+        moment, network = 0, 0
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                 seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
-                time = seconds + nanoseconds / 1e9
+                moment = seconds * _SECOND + nanoseconds
             elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
                 network = _AUXDATA.unpack(data[: _AUXDATA.size])[4]
         if len(frame) < _VNET_HEADER.size:
             return
-        _, gso_type, _, gso_size, _, _ = _VNET_HEADER.unpack_from(frame)
+        time = moment / _SECOND
+        flags, gso_type, _, gso_size, _, _ = _VNET_HEADER.unpack_from(frame)
         packet = frame[_VNET_HEADER.size + network :]
         sent = packet_type == _PACKET_OUTGOING
         if self._is_known(time, interface, sent, packet):
@@ -281,9 +288,18 @@ class Link:
         try:
             segment = known or dissect(packet)
         except NotTcpError:
-            self._read_icmp(packet, time)
+            self._read_icmp(packet, moment, interface)
             return
-        captured = Captured(segment, time, sent, gso_size if gso_type else 0, interface)
+        captured = Captured(
+            segment,
+            time,
+            sent,
+            gso_size if gso_type else 0,
+            interface,
+            nanoseconds=moment,
+            packet=packet,
+            checksum_open=bool(flags & _NEEDS_CHECKSUM),
+        )
         source = (segment.source, segment.source_port)
         destination = (segment.destination, segment.destination_port)
         listener = self._listeners.get(
@@ -307,13 +323,24 @@ class Link:
         self._recent.append((time, interface, sent, bare))
         return False
 
-    def _read_icmp(self, packet: bytes, time: float) -> None:
+    def _read_icmp(self, packet: bytes, moment: int, interface: str) -> None:
         found = read_icmp_quote(packet)
         if found is not None:
             key, sender, icmp_type, code, quote = found
             listener = self._listeners.get(key)
             if listener is not None:
-                listener.icmp_received(IcmpError(sender, icmp_type, code, time, quote))
+                listener.icmp_received(
+                    IcmpError(
+                        sender,
+                        icmp_type,
+                        code,
+                        moment / _SECOND,
+                        quote,
+                        nanoseconds=moment,
+                        packet=packet,
+                        interface=interface,
+                    )
+                )
 
 
 def read_icmp_quote(packet: bytes) -> tuple[FlowKey, str, int, int, bytes] | None:

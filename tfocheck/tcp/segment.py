@@ -16,7 +16,7 @@ import ipaddress
 import logging
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
@@ -114,6 +114,9 @@ class Captured:
     ``time`` is the kernel's time of it, Unix seconds; ``sent`` tells our own packets from the
     server's; ``gso_size`` is the real segment size in bytes when the kernel handed us several
     segments as one (0: it is one); ``interface`` is the name of the interface it passed.
+    ``nanoseconds`` is the time once more, as exact as the kernel tells it, and ``packet`` the IP
+    packet as it came: link padding may follow it, and the kernel may have left the TCP checksum to
+    the network card (``checksum_open``). A segment that was captured nowhere has neither.
     """
 
     segment: Segment
@@ -121,6 +124,21 @@ class Captured:
     sent: bool
     gso_size: int = 0
     interface: str = ""
+    nanoseconds: int = 0
+    packet: bytes = field(default=b"", repr=False)
+    checksum_open: bool = False
+
+    @property
+    def whole_packet(self) -> bytes:
+        """The IP packet without padding, its TCP checksum filled in where the kernel had not."""
+        if not self.packet:
+            return build(self.segment)
+        packet = without_padding(self.packet)
+        if not self.checksum_open:
+            return packet
+        start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
+        tcp = packet[start : start + 16] + bytes(2) + packet[start + 18 :]
+        return packet[:start] + _with_checksum(tcp, 16, _pseudo_header(self.segment, len(tcp)))
 
 
 def build(segment: Segment) -> bytes:
@@ -181,6 +199,19 @@ def _with_checksum(data: bytes, place: int, also: bytes = b"") -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return data[:place] + struct.pack("!H", ~total & 0xFFFF) + data[place + 2 :]
+
+
+def without_padding(packet: bytes) -> bytes:
+    """An IP packet without what follows its own length, which the link has put there.
+
+    A length of 0 in the IP header is that of a packet too large for the field.
+    """
+    if packet[0] >> 4 == 4:
+        end = int.from_bytes(packet[2:4])
+    else:
+        length = int.from_bytes(packet[4:6])
+        end = 40 + length if length else 0
+    return packet[:end] if end else packet
 
 
 def dissect(packet: bytes) -> Segment:
