@@ -101,7 +101,7 @@ def doctor(
 def _report(
     ports: tuple[int, ...], check_too: bool, fix_script: bool, json_path: str | None, quiet: bool
 ) -> int:
-    from tfocheck.doctor import advice, diagnosis, examination, json_report, outside
+    from tfocheck.doctor import advice, diagnosis, examination, outside
     from tfocheck.report import write
 
     if json_path is not None:
@@ -115,6 +115,8 @@ def _report(
         return ExitCode.CANNOT if found.exit_code is ExitCode.CANNOT else ExitCode.CONFORMS
     _show(machine, found, steps, seen, quiet=quiet, to_stderr=_is_stdout(json_path))
     if json_path is not None:
+        from tfocheck.doctor import json_report
+
         write.write("--json", json_path, json_report.dumps(machine, found, steps, seen))
     return found.exit_code
 

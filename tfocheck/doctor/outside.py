@@ -19,6 +19,7 @@ from tfocheck.grade import Kind
 CASES = ("cookie.request", "open.data-acked", "forged.random")
 """Whether Fast Open is offered, works, and is not open to everybody."""
 
+_WORKS = "a cookie comes, and opens with data; a forged one does not"
 _MOST_ADDRESSES = 4
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
@@ -76,7 +77,7 @@ def _check(listener: Listener) -> list[Outside]:
             listener,
             _literal(address.address, listening.port),
             _works(conclusion.kind),
-            conclusion.headline,
+            _WORKS if conclusion.kind is Kind.CONFORMS else conclusion.headline,
         )
         for address, conclusion in zip(report.addresses, judgement.conclusions, strict=True)
     ]

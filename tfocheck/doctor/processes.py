@@ -64,7 +64,9 @@ def sockets_of(pid: int, wanted: Collection[int]) -> Iterator[tuple[int, int]]:
     for name in names:
         try:
             target = os.readlink(f"{directory}/{name}")
-        except OSError:
+        except PermissionError:
+            raise
+        except OSError:  # closed meanwhile
             continue
         found = _SOCKET.fullmatch(target)
         if found and (inode := int(found[1])) in wanted:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tabulate import tabulate
+from tabulate import MIN_PADDING, tabulate
 
 from tfocheck.doctor import counters, kernel
 from tfocheck.doctor.advice import Step
@@ -40,7 +40,8 @@ _KEYS = {
     Key.ONE: "one",
     Key.WITH_BACKUP: "one, and a backup key",
 }
-_LEAST_WIDTH = 24
+_LEAST_WIDTH = 16
+_GAP = 2
 
 
 def render(
@@ -52,7 +53,7 @@ def render(
 ) -> str:
     """The whole report, ending in a line feed."""
     version = kernel.describe_version(machine.version)
-    blocks = [_lines([f"kernel {machine.release} {version}"], style)]
+    blocks = [_lines([f"kernel {escape.text(machine.release)} {version}"], style)]
     blocks += [_view(machine, view, style) for view in machine.views]
     blocks += [_listeners(machine, style), _servers(machine, style), _outside(outside, style)]
     blocks += [_findings(found, style), _steps(steps, style), summary(found, style)]
@@ -203,7 +204,7 @@ def _process(listener: Listener) -> str:
 
 def _short(view: View) -> str:
     namespace = view.namespace
-    return "ours" if namespace.own else namespace.name or f"of process {namespace.pid}"
+    return "ours" if namespace.own else namespace.name or f"of pid {namespace.pid}"
 
 
 def _servers(machine: Machine, style: Style) -> str:
@@ -273,7 +274,7 @@ def _steps(steps: Sequence[Step], style: Style) -> str:
 def _grid(header: list[str], rows: list[list[str]], style: Style) -> str:
     if style.width is not None:
         taken = [
-            max(len(header[column]), *(_visible(row[column]) for row in rows)) + 2
+            max(len(header[column]) + MIN_PADDING, *(_visible(row[column]) for row in rows)) + _GAP
             for column in range(len(header) - 1)
         ]
         room = max(_LEAST_WIDTH, style.width - sum(taken))
