@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Loaded once, for all the labs that are forked; and an ordinary user may not read this Python.
+import crossplane  # noqa: F401
 import jsonschema
 import pytest
 
-# Loaded once, for all the labs that are forked.
 import tfocheck.library
 import tfocheck.report.table  # noqa: F401
 from tfocheck import cli
 from tfocheck.doctor import examination, json_report, netns
+from tfocheck.doctor.diagnosis import diagnose
 from tfocheck.doctor.netns import Namespace
 from tfocheck.errors import ExitCode
 from tfocheck.lab import namespaces
@@ -303,8 +305,6 @@ def in_quiet_namespaces(value: int, less: Callable[[], None], own: int | None) -
     less()
     with listening(9090, own) if own is not None else contextlib.nullcontext():
         machine = examination.examine((8080, 9090))
-        from tfocheck.doctor.diagnosis import diagnose
-
         found = diagnose(machine)
         ours = [each for each in machine.listeners if each.view.namespace.own]
         table = {str(each.listening.port): [each.queue, each.reason] for each in ours}
@@ -428,6 +428,33 @@ def test_nothing_is_written(in_lab: InLab) -> None:
     assert [call for call in written if not re.match(r"write\((1<|\d+<pipe:)", call)] == []
     others = [call for call in calls if not call.startswith(("open", "write("))]
     assert others == []
+
+
+def shown_and_hidden() -> list[str]:
+    """What doctor prints where nginx lives, and the keys that are set there."""
+    namespaces.setns(os.open(servers_namespace().path, os.O_RDONLY), namespaces.CLONE_NEWNET)
+    SYSCTL.write_text("1")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        cli.main(["doctor"])
+    sample = printed.getvalue()
+    keys = ["0a1b2c3d-11111111-22222222-33333333", "4a5b6c7d-44444444-55555555-66666666"]
+    SYSCTL.with_name("tcp_fastopen_key").write_text(",".join(keys))
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        cli.main(["doctor"])
+        cli.main(["doctor", "--json", "-"])
+        cli.main(["doctor", "--fix-script"])
+    return [sample, printed.getvalue(), *keys]
+
+
+def test_the_readmes_sample_is_the_programs_and_the_key_is_not_shown(in_lab: InLab) -> None:
+    sample, all_of_it, *keys = in_lab("nginx", shown_and_hidden)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert sample[sample.index("net.ipv4") :] in readme
+    assert "one, and a backup key" in all_of_it
+    assert '"with-backup"' in all_of_it
+    for part in (word for key in keys for word in key.split("-")):
+        assert part not in all_of_it
 
 
 def watched() -> str:

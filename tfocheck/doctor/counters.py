@@ -45,7 +45,7 @@ def parse(lines: Iterable[str]) -> dict[str, int]:
 def read(path: str = "/proc/self/net/netstat") -> dict[str, int] | None:
     """The counters of a namespace, by default this process's; None when they can't be read."""
     try:
-        with open(path, encoding="ascii", errors="replace") as lines:
+        with open(path, encoding="utf-8", errors="replace") as lines:
             return parse(lines)
     except OSError:
         return None

@@ -95,14 +95,14 @@ def read(directory: str = "/proc/self/net") -> list[Listening] | None:
     """All listeners of the namespace that this /proc directory shows; None if it can't be read."""
     found: list[Listening] = []
     try:
-        with open(f"{directory}/tcp", encoding="ascii", errors="replace") as rows:
+        with open(f"{directory}/tcp", encoding="utf-8", errors="replace") as rows:
             found += parse(rows)
     except OSError:
         return None
     # Without IPv6 in the kernel there is no such file.
     with (
         contextlib.suppress(FileNotFoundError),
-        open(f"{directory}/tcp6", encoding="ascii", errors="replace") as rows,
+        open(f"{directory}/tcp6", encoding="utf-8", errors="replace") as rows,
     ):
         found += parse(rows)
     return found
