@@ -69,9 +69,9 @@ def test_no_pipe_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "endpoint"),
     [
-        ("8080", Endpoint(None, 8080)),
-        ("*:81", Endpoint(None, 81)),
-        ("0.0.0.0:82", Endpoint(None, 82)),
+        ("8080", Endpoint("0.0.0.0", 8080)),
+        ("*:81", Endpoint("0.0.0.0", 81)),
+        ("0.0.0.0:82", Endpoint("0.0.0.0", 82)),
         ("127.0.0.1:83", Endpoint("127.0.0.1", 83)),
         ("127.0.0.1", Endpoint("127.0.0.1", 80)),
         ("[::]:84", Endpoint("::", 84)),
@@ -100,8 +100,8 @@ def test_haproxy_bind_lines() -> None:
     found = list(haproxy.parse("h.cfg", HAPROXY))
     assert [(each.line, each.on) for each in found] == [(3, True), (4, False), (5, False), (6, True), (7, True)]  # fmt: skip # noqa: E501
     assert [each.endpoints for each in found] == [
-        (Endpoint(None, 80),),
-        (Endpoint(None, 81), Endpoint("::", 82)),
+        (Endpoint("0.0.0.0", 80),),
+        (Endpoint("0.0.0.0", 81), Endpoint("::", 82)),
         (Endpoint("10.0.0.1", 90, 92),),
         (Endpoint("::", 83),),
         (),
@@ -176,7 +176,7 @@ def run(command: str) -> None:
 
 def switched_on(which: str, text: str, words: str, file: Path) -> str:
     file.write_text(text)
-    directive = Directive(str(file), 2, words, False, (Endpoint(None, 80),))
+    directive = Directive(str(file), 2, words, False, (Endpoint("0.0.0.0", 80),))
     [command] = edits.switch_on(running(process(1, which)), [directive])
     run(command)
     once = file.read_text()

@@ -9,6 +9,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import stat
@@ -23,12 +24,13 @@ _MOST_BINARY_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a line of configuration listens; ``host`` is None for all IPv4 addresses, or "::".
+    """Where a line of configuration listens; all IPv4 addresses are "0.0.0.0", all IPv6 ones "::".
 
-    ``last_port`` is for servers that take ranges.
+    A name instead of an address is looked up nowhere, so it fits no listener. ``last_port`` is for
+    servers that take ranges.
     """
 
-    host: str | None
+    host: str
     port: int
     last_port: int | None = None
 
@@ -36,9 +38,10 @@ class Endpoint:
         """Whether this listener may have come from it."""
         if not self.port <= listening.port <= (self.last_port or self.port):
             return False
-        if self.host is None:
-            return listening.address in ("0.0.0.0", "::")
-        return self.host == listening.address
+        try:
+            return ipaddress.ip_address(self.host) == ipaddress.ip_address(listening.address)
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ MEANINGS: Mapping[str, str] = {
 """In the order in which they are shown."""
 
 ACCEPTED = "TCPFastOpenPassive"
-REFUSED = "TCPFastOpenPassiveFail"
-REQUESTED = "TCPFastOpenCookieReqd"
 OVERFLOWN = "TCPFastOpenListenOverflow"
 
 _PREFIX = "TcpExt:"

@@ -6,7 +6,7 @@ import enum
 import errno
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tfocheck.doctor import kernel, netns, processes, servers, sysctls
 from tfocheck.doctor.configuration import Configuration, Directive
@@ -87,7 +87,7 @@ class Persistence:
 
 @dataclass(frozen=True)
 class Machine:
-    """All that was found. ``hidden`` counts processes that may not be looked into."""
+    """All that was found; ``ports`` are those that it was limited to."""
 
     release: str
     version: Version | None
@@ -95,8 +95,7 @@ class Machine:
     listeners: tuple[Listener, ...]
     running: tuple[Running, ...]
     persistence: Persistence
-    hidden: int = 0
-    ports: tuple[int, ...] = field(default=())
+    ports: tuple[int, ...] = ()
 
     def of(self, view: View) -> list[Listener]:
         """The listeners of one network namespace."""
@@ -162,7 +161,6 @@ def examine(ports: Collection[int] = ()) -> Machine:
         tuple(_merge(listeners)),
         tuple(_running(known.values())),
         _persistence(),
-        hidden,
         tuple(sorted(ports)),
     )
 

@@ -76,6 +76,7 @@ def _endpoints(address: str) -> Iterator[Endpoint]:
     if not colon or not first.isdigit() or (last and not last.isdigit()):
         return
     host = host.removeprefix("[").removesuffix("]")
-    everywhere = "::" if family.endswith("6") else None
-    named = None if host in ("", "*", "0.0.0.0") else host
-    yield Endpoint(named or everywhere, int(first), int(last) if last else None)
+    everywhere = "::" if family.endswith("6") else "0.0.0.0"
+    yield Endpoint(
+        everywhere if host in ("", "*") else host, int(first), int(last) if last else None
+    )

@@ -19,6 +19,7 @@ from tfocheck.doctor.configuration import Configuration, Directive, Endpoint
 from tfocheck.doctor.processes import Process
 
 _DEFAULT = "/etc/nginx/nginx.conf"
+_EVERYWHERE = "0.0.0.0"
 _MOST_FILES = 500
 
 # The binary has the words of its error message only if it was built with Fast Open, and keeps the
@@ -105,21 +106,18 @@ def _listen(path: str, line: int, arguments: list[str]) -> Iterator[Directive]:
 
 
 def parse_endpoint(text: str) -> Endpoint | None:
-    """``8080``, ``*:80``, ``[::]:80`` or an address alone; None for a socket file.
-
-    A name instead of an address is looked up nowhere, so it fits no listener.
-    """
+    """``8080``, ``*:80``, ``[::]:80`` or an address alone; None for a socket file."""
     if text.startswith("unix:"):
         return None
     if text.isdigit():
-        return Endpoint(None, int(text))
+        return Endpoint(_EVERYWHERE, int(text))
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port = text, "80"
     if not port.isdigit():
         return None
     host = host.removeprefix("[").removesuffix("]")
-    return Endpoint(None if host in ("*", "0.0.0.0") else host, int(port))
+    return Endpoint(_EVERYWHERE if host == "*" else host, int(port))
 
 
 def _merged(directives: list[Directive]) -> list[Directive]:
