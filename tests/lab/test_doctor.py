@@ -375,20 +375,16 @@ def two_thousand() -> list[Any]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 1 + number % 7)
         listener.listen()
         listeners.append(listener)
-    began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "tfocheck", "doctor"], capture_output=True, text=True, check=False
     )
-    took = time.perf_counter() - began
     rows = re.findall(r"^0\.0\.0\.0:1\d{4}\s.*\s[1-7]\s+yes\s", done.stdout, re.MULTILINE)
-    return [len(rows), took, done.returncode, done.stderr]
+    return [len(rows), done.stderr]
 
 
 @needs_root
 def test_two_thousand_listeners() -> None:
-    rows, took, _, complaints = in_fork(two_thousand)
-    assert (rows, complaints) == (2000, "")
-    assert took < 10  # it is below 1 s on a machine that does nothing else
+    assert in_fork(two_thousand) == [2000, ""]
 
 
 CALLS = (
