@@ -14,7 +14,7 @@ from tfocheck.tcp.segment import Captured
 FLOWS_TO_WATCH = 2
 
 COPIES = 4
-"""So often a SYN is sent again until something comes of it: one copy may get lost, or its answer."""
+"""So often a SYN is sent again until something comes of it: copies and answers may get lost."""
 
 
 async def _key_is_the_same(probe: Probe) -> None:
@@ -585,6 +585,13 @@ async def syn_without_option(probe: Probe) -> Outcome:
             came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
             if flow.reset is not None:
                 return probe.breach("the bare SYN of the same ISN was answered with a reset")
+            if any(
+                each.segment.is_syn_ack and each.segment.seq != flow.server_isn
+                for each in came_back
+            ):
+                return probe.breach(
+                    "the bare SYN of the same ISN opened another connection: the first was given up"
+                )
             again = "acknowledged again" if came_back else "not answered"
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
             if wrong:
