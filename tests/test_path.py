@@ -25,7 +25,7 @@ HARMLESS = {
     "isn-shifted": "the sequence number is shifted by",
     "option-moved": "the options are in another order",
     "mss-clamped": "the MSS is changed from",
-    "timestamps-removed": "the timestamps option removed",
+    "timestamps-removed": "the timestamps option is removed",
 }
 
 

@@ -31,6 +31,7 @@ _MIN_SEEN = 20
 _GAP = 2
 _EXPLAINED = (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.ERROR)
 _NOTED = (Verdict.INFO, Verdict.SKIP)
+MOST_FINDINGS = 3
 _PREREQUISITE_MARK = " *"
 _KNOWN_MARK = " (known)"
 OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
@@ -152,38 +153,48 @@ def _verdicts(target: str, addresses: Sequence[AddressReport], style: Style) -> 
     if not single and (notes := _notes(tested, style)):
         table += f"\n{notes}"
     title = style.paint(escape.text(_place(target, tested)), _BOLD)
-    route = "".join(_route(address, style) for address in tested)
-    return f"{title}\n{route}\n{table}"
+    findings = "".join(_findings(each, style, placed=len(tested) > 1) for each in tested)
+    return f"{title}\n{findings}\n{table}"
 
 
-def _route(address: AddressReport, style: Style) -> str:
-    """What is wrong with the path, first of all, and the route as far as it was looked at."""
-    faults = [
-        result
-        for result in address.results
-        if result.case.level is Level.PATH and result.verdict is Verdict.FAIL
-    ]
+def _findings(address: AddressReport, style: Style, *, placed: bool) -> str:
+    """What is wrong, first of all, and the route as far as it was looked at."""
+    failed = [result for result in address.results if result.verdict is Verdict.FAIL]
+    path = [result for result in failed if result.case.level is Level.PATH]
     lines: list[str] = []
-    for fault in faults:
-        head = style.paint("path fault", _COLOURS[Verdict.FAIL])
-        lines += _wrap(f"{head}  {escape.text(f'{fault.case.id}: {fault.seen}')}", style, " " * 12)
+    place = f" at {address.address}" if placed else ""
+    for result in (path or failed)[:MOST_FINDINGS]:
+        word = "path fault" if result in path else "failed"
+        found = escape.text(f"{result.case.id}{place}: {result.seen}")
+        first, *more = _wrap(f"{word:10}  {found}", style, " " * 12)
+        lines += [style.paint(word, _COLOURS[Verdict.FAIL]) + first[len(word) :], *more]
+    if len(path or failed) > MOST_FINDINGS:
+        lines.append(f"{'':12}and {len(path or failed) - MOST_FINDINGS} more, see below")
     if address.hops:
-        header = ["hop", "router", "RTT", "changed or missing from here on"]
-        rows = [
-            [
-                str(hop.ttl),
-                escape.text(hop.router or "no answer"),
-                _milliseconds(hop.rtt),
-                escape.text("; ".join(hop.changes) or "-"),
-            ]
-            for hop in address.hops
-        ]
-        end = escape.text(f"{address.address}, the target")
-        rows.append([str(len(rows) + 1), end, _milliseconds(address.rtt), "-"])
-        if style.width is not None:
-            rows = _wrap_last_column(header, rows, style.width)
-        lines += ["", *_grid(header, rows).splitlines()]
+        lines += ["", *_route(address, style)]
     return _joined(lines)
+
+
+def _route(address: AddressReport, style: Style) -> list[str]:
+    header = ["hop", "router", "RTT", "changed or missing from here on"]
+    rows = [
+        [
+            str(hop.ttl),
+            escape.text(hop.router or "no answer"),
+            _milliseconds(hop.rtt),
+            escape.text("; ".join(hop.changes) or "-"),
+        ]
+        for hop in address.hops
+    ]
+    proxy = address.result("path.proxy")
+    note = "-"
+    if proxy is not None and proxy.verdict is Verdict.FAIL:
+        note = "answers from here already, see path.proxy"
+    end = escape.text(f"{address.address}, the target")
+    rows.append([str(len(rows) + 1), end, _milliseconds(address.rtt), note])
+    if style.width is not None:
+        rows = _wrap_last_column(header, rows, style.width)
+    return _grid(header, rows).splitlines()
 
 
 def _milliseconds(seconds: float | None) -> str:

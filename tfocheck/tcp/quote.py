@@ -102,11 +102,11 @@ def _option_changes(sent: bytes, got: bytes) -> list[Change]:
     changes = []
     for name, value in ours.items():
         if name not in theirs:
-            changes.append(Change(name, f"{_WORDS.get(name, name)} removed"))
+            changes.append(Change(name, f"{_WORDS.get(name, name)} is removed"))
         elif theirs[name] != value:
             changes.append(Change(name, _changed(name, value, theirs[name])))
     changes += [
-        Change(name, f"{_WORDS.get(name, name)} added") for name in theirs if name not in ours
+        Change(name, f"{_WORDS.get(name, name)} is added") for name in theirs if name not in ours
     ]
     if not changes and list(ours) != list(theirs):
         changes.append(Change("order", "the options are in another order"))
@@ -144,4 +144,4 @@ def _changed(name: str, ours: bytes, theirs: bytes) -> str:
         return f"the MSS is changed from {int.from_bytes(ours)} to {int.from_bytes(theirs)}"
     if name == "fast-open":
         return f"the cookie is changed from {ours.hex()} to {theirs.hex() or 'nothing'}"
-    return f"{_WORDS.get(name, name)} changed"
+    return f"{_WORDS.get(name, name)} is changed"
