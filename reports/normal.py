@@ -102,12 +102,9 @@ def _telling(flows: Iterable[FlowRecord]) -> Iterator[FlowRecord]:
         key = (text(flow.label), _is_accepted(flow))
         if key not in first or (flow.decided and not first[key].decided):
             first[key] = flow
-    yield from (first[key] for key in sorted(first, key=lambda key: _places(first)[key[0]]))
-
-
-def _places(keys: Iterable[tuple[str, bool]]) -> dict[str, int]:
-    """Labels in the order in which they came."""
-    return {label: number for number, label in enumerate(dict.fromkeys(each for each, _ in keys))}
+    labels = list(dict.fromkeys(label for label, _ in first))
+    # Which of two answers came first is chance.
+    yield from (first[key] for key in sorted(first, key=lambda key: (labels.index(key[0]), key[1])))
 
 
 def _is_accepted(flow: FlowRecord) -> bool:
