@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 4
+JOBS ?= 8
 RUNS ?= 200
 SOAK_JOBS ?= 8
 
@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/tfocheck demo
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n $(JOBS) tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

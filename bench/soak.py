@@ -66,6 +66,9 @@ BOXES = {
 }
 
 
+SERVERS = ("good", "broken")
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of ``lab run``: its arguments, and what a fault or a box is to turn."""
@@ -103,7 +106,7 @@ def false_verdicts(run: Run, address: dict[str, Any]) -> Iterator[str]:
             yield f"{result['case']} {result['verdict']}: {result['seen']}"
 
 
-def networks(count: int, jobs: int) -> None:
+def networks(count: int, jobs: int, servers: Sequence[str]) -> None:
     """False and open verdicts on each network, of a good server and of broken ones."""
     print(f"{'network':32} {'server':8} {'runs':>5} {'false':>6} {'open':>7} {'median s':>9}")
     for name, impairment in NETWORKS.items():
@@ -123,7 +126,8 @@ def networks(count: int, jobs: int) -> None:
             for seed, (fault, turned) in enumerate(faults)
         ]
         for server, runs in (("good", good), ("broken", broken)):
-            row(name, server, runs, jobs)
+            if server in servers:
+                row(name, server, runs, jobs)
 
 
 def row(name: str, server: str, runs: Sequence[Run], jobs: int) -> None:
@@ -173,8 +177,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="runs on each network")
     parser.add_argument("--times", type=int, default=20, help="runs with each box")
     parser.add_argument("--jobs", type=int, default=8, help="runs at the same time")
+    parser.add_argument("--servers", nargs="*", default=SERVERS, choices=SERVERS)
     options = parser.parse_args()
-    networks(options.runs, options.jobs)
+    networks(options.runs, options.jobs, options.servers)
     boxes(options.times, options.jobs)
 
 

@@ -31,7 +31,7 @@ def serve(connection):
                 time.sleep(0.3)
             good = data.startswith(b"GET / ") or manner == "indifferent"
             status = b"200 OK" if good else b"400 Bad Request"
-            body = b"x" * (5_000_000 if manner == "huge" else 20_000)
+            body = b"x" * (2_000_000 if manner == "huge" else 20_000)
             connection.sendall(
                 b"HTTP/1.1 %s\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (status, len(body), body)
             )

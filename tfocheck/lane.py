@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Hashable
 
 MOST_HALF_OPEN = 64
 GROWTH = 4
-MOST_OPENINGS = 12
+MOST_OPENINGS = 16
 """Enough for a path of 300 ms; a queue of pending requests has hundreds of places, as a rule."""
 
 SLOW_PATH = 0.005

@@ -533,7 +533,9 @@ class Probe:
         while made < tries:
             best = max((len(found) for found in agreed.values()), default=0)
             batch = min(max(1, need - best) if together else 1, tries - made)
-            if made >= need or (made and not together):
+            # Who has just been given another cookie had better use it at once.
+            is_fresh = bool(unusable) and isinstance(unusable[-1], OtherKeyError)
+            if not is_fresh and (made >= need or (made and not together)):
                 await asyncio.sleep(FALLBACK_PAUSES[min(made, len(FALLBACK_PAUSES) - 1)])
             for result, flows in await self._run(attempt, batch):
                 if isinstance(result, UnansweredError):
@@ -569,6 +571,10 @@ class Probe:
                     break
         turned_down = [reason for reason in unusable if isinstance(reason, OtherKeyError)]
         if other_key is not None and not agreed and unusable and len(turned_down) == len(unusable):
+            if await self.has_one_key():
+                return self.undecided(
+                    f"{other_key} ({len(turned_down)} of {made}): it keeps changing"
+                )
             return self.breach(f"{other_key} ({len(turned_down)} of {made})")
         return await self._without_agreement(agreed, silent, unusable, made)
 

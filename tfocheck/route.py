@@ -44,7 +44,7 @@ def distance(ttl: int) -> int:
 
 
 @dataclass
-class _Echo:
+class Echo:
     """What a router said of one stimulus."""
 
     router: str
@@ -62,7 +62,7 @@ class Route:
     """
 
     reached_at: int | None = None
-    echoes: dict[str, dict[int, _Echo]] = field(default_factory=dict)
+    echoes: dict[str, dict[int, Echo]] = field(default_factory=dict)
 
     @property
     def routers(self) -> dict[int, str]:
@@ -115,7 +115,7 @@ class Route:
     def note_reached(self, stimulus: str, routers: set[str]) -> None:
         """These routers have answered a stimulus of another kind."""
         self.echoes[stimulus] = {
-            ttl: _Echo(router, None, False, ())
+            ttl: Echo(router, None, False, ())
             for ttl, router in self.routers.items()
             if router in routers
         }
@@ -176,7 +176,7 @@ class Route:
         return tuple(table)
 
 
-def _shows(echo: _Echo, name: str) -> bool:
+def _shows(echo: Echo, name: str) -> bool:
     return name == "sequence" or echo.shows_options
 
 
@@ -257,7 +257,7 @@ class Tracer:
         if found is not None:
             seconds = max(0.0, time - sent.time)
             self.route.echoes[name].setdefault(
-                ttl, _Echo(router, seconds, found.shows_options, found.changes)
+                ttl, Echo(router, seconds, found.shows_options, found.changes)
             )
 
 

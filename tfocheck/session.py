@@ -289,16 +289,17 @@ class Session:
         ordinary = await self.ordinary_answer()
         data, split = self.payload.data, self.payload.split
         seconds = min(self.timeout, 0.5 + 10 * ordinary.delay + 4 * self.round_trip)
-        for damaged in (data[split:], data[:split] + data):
+
+        async def shows(damaged: bytes) -> bool:
             flow = await self.plain_connection("control: a damaged request")
             try:
                 if flow.syn_ack is None:
                     return False
-                if await self.converse(flow, damaged, seconds) in ordinary.signatures:
-                    return False
+                return await self.converse(flow, damaged, seconds) not in ordinary.signatures
             finally:
                 self.close_later(flow)
-        return True
+
+        return all(await asyncio.gather(shows(data[split:]), shows(data[:split] + data)))
 
     async def ask_once_more(self, answer: OrdinaryAnswer) -> bool:
         """Ask on another plain connection and add what comes; False when nothing came."""

@@ -856,7 +856,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(steps, max_size=40),
     st.sets(st.sampled_from(sorted(set(FAULTS) - {"dies-on-bad-length", "dies-on-length"}))),

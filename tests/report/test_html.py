@@ -26,6 +26,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 from test_machine_formats import report_of
 
 from tfocheck import grade
@@ -428,8 +429,9 @@ def check_folding(browser: webdriver.Chrome) -> None:
     anchor = (tile.get_attribute("href") or "").partition("#")[2]
     # A link opens its case, even if the filter hides it.
     tile.send_keys(Keys.ENTER)
+    focused = "return document.activeElement.parentElement?.id"
+    WebDriverWait(browser, 10).until(lambda it: it.execute_script(focused) == anchor)
     target = browser.switch_to.active_element.find_element(By.XPATH, "..")
-    assert target.get_attribute("id") == anchor
     assert target.get_attribute("open") is not None
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     assert target.get_attribute("open") is None

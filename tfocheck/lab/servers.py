@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -150,6 +151,8 @@ def _execute(scenario: Scenario) -> None:
         answer.write_bytes(ANSWER)
         configuration.write_text(_haproxy_configuration(answer))
         arguments = ["-db", "-f", str(configuration)]
+    # The lab's own processes have them blocked; a server must hear that it is to reload.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(path, [path, *arguments])
 
 

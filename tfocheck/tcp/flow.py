@@ -34,9 +34,6 @@ LEAST_REPEAT = 0.5
 """A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
 answers a doubled SYN: timers start at a second (RFC 6298 section 2.1)."""
 
-MOST_SACK_BLOCKS = 3
-"""That many go beside timestamps (RFC 2018 section 3)."""
-
 CLOSE_SECONDS = 1.0
 """How long a close waits for the server's FIN before it resets a completed connection."""
 
@@ -488,8 +485,9 @@ class Flow(Listener):
             stamps = tcp_options.timestamps(self.timestamp, self._last_timestamp)
             nop = tcp_options.no_operation()
             options = (nop, nop, stamps, *options)
-        blocks = self._sack_blocks()
-        if blocks and not self.stray_options:
+        taken = len(b"".join(option.encode() for option in options))
+        blocks = self._sack_blocks()[: (tcp_options.MAX_OPTION_BYTES - taken - 4) // 8]
+        if blocks:
             nop = tcp_options.no_operation()
             options = (*options, nop, nop, tcp_options.sack(blocks))
         return tcp_options.encode(options)
@@ -512,7 +510,7 @@ class Flow(Listener):
         base = self.server_isn + 1
         return [
             ((base + start) % SEQUENCE_SPACE, (base + end) % SEQUENCE_SPACE)
-            for start, end in blocks[:MOST_SACK_BLOCKS]
+            for start, end in blocks
         ]
 
     # --- the end ------------------------------------------------------------------------------

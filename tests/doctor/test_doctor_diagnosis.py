@@ -1,0 +1,315 @@
+"""From what was found to findings, exit code, steps, script and report: machines made up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machines import HOSTILE, KEPT, OURS, listener, machine, process, running, view
+
+from tfocheck.doctor import advice, json_report, report
+from tfocheck.doctor.diagnosis import Diagnosis, Kind, Weight, diagnose
+from tfocheck.doctor.examination import Machine, Persistence, State, state
+from tfocheck.doctor.kernel import UNREADABLE
+from tfocheck.doctor.netns import Namespace, View
+from tfocheck.doctor.outside import Outside
+from tfocheck.doctor.sysctls import Setting
+from tfocheck.errors import ExitCode
+from tfocheck.report.table import Style
+
+NGINX = process(100, "nginx")
+ELSEWHERE = Namespace((4, 4026532000), pid=77)
+
+
+def kinds(found: Diagnosis, weight: Weight = Weight.PROBLEM) -> list[Kind]:
+    return [each.kind for each in found.findings if each.weight is weight]
+
+
+def steps(whole: Machine) -> list[str]:
+    return [each.what for each in advice.advise(whole, diagnose(whole))]
+
+
+def commands(whole: Machine) -> list[str]:
+    return [line for each in advice.advise(whole, diagnose(whole)) for line in each.commands]
+
+
+@pytest.mark.parametrize(
+    ("fast_open", "queue", "expected"),
+    [
+        (3, 256, State.ON),
+        (2, 1, State.ON),
+        (0x203, 5, State.ON),
+        (0x403, 128, State.ON),
+        (1, 256, State.REFUSED),
+        (0x401, 256, State.REFUSED),
+        (1, None, State.REFUSED),
+        (3, 0, State.OFF),
+        (1, 0, State.OFF),
+        (3, None, State.UNKNOWN),
+        (None, 256, State.UNKNOWN),
+    ],
+)
+def test_socket_and_sysctl_together(
+    fast_open: int | None, queue: int | None, expected: State
+) -> None:
+    assert state(listener(view(fast_open), queue), (6, 1)) is expected
+
+
+def test_ipv6_takes_a_newer_kernel() -> None:
+    assert state(listener(view(3), 5, address="::"), (3, 10)) is State.REFUSED
+    assert state(listener(view(3), 5), (3, 10)) is State.ON
+    whole = machine(listener(view(3), 5, address="::"), version=(3, 10))
+    assert kinds(diagnose(whole)) == [Kind.KERNEL_TOO_OLD]
+    assert "install a kernel" in steps(whole)[0]
+
+
+def test_all_is_well() -> None:
+    here = view()
+    found = diagnose(machine(listener(here, 256), listener(here, 0, port=22)))
+    assert (found.exit_code, found.findings) == (ExitCode.CONFORMS, ())
+    assert found.headline == "1 of 1 listeners that ask for Fast Open get it"
+
+
+@pytest.mark.parametrize(("now", "then"), [(0, 2), (1, 3), (0x401, 0x403), (0x203, 3), (0x200, 2)])
+def test_the_sysctl_keeps_its_other_bits(now: int, then: int) -> None:
+    whole = machine(listener(view(now)), persistence=Persistence(applies=False))
+    assert diagnose(whole).exit_code is ExitCode.FAILED
+    assert commands(whole) == [f"sysctl -w net.ipv4.tcp_fastopen={then}"]
+
+
+def test_each_namespace_has_its_own_command() -> None:
+    named = Namespace((4, 4026532001), name="blue", pid=8)
+    whole = machine(
+        listener(view(1, ELSEWHERE)), listener(view(1, named)), listener(view(3)), persistence=KEPT
+    )
+    first, second = commands(whole)
+    assert first.endswith("nsenter --net=/proc/77/ns/net sysctl -w net.ipv4.tcp_fastopen=3")
+    assert second == "ip netns exec blue sysctl -w net.ipv4.tcp_fastopen=3"
+
+
+def test_nobody_asks() -> None:
+    here = view(1)
+    web = listener(here, 0, NGINX)
+    whole = machine(web, listener(here, 0, process(5, "sshd"), port=22))
+    assert kinds(diagnose(whole)) == [Kind.NOBODY_ASKS]
+    assert diagnose(whole).exit_code is ExitCode.FAILED
+    # Strangers are only told of where nobody better is.
+    assert "TCP_FASTOPEN" in steps(whole)[-1]
+    known = machine(
+        web,
+        listener(here, 0, process(5, "sshd"), port=22),
+        running=(running(NGINX, ("listen 80", False, 80)),),
+    )
+    assert "nginx[100]: switch it on in /etc/n.conf:1, and reload" in steps(known)
+    assert not any("sshd" in step for step in steps(known))
+    assert any(line.startswith("sysctl -w") for line in commands(known))
+
+
+def test_a_named_port_has_to_ask() -> None:
+    here = view(3)
+    silent = listener(here, 0, process(5, "sshd"), port=22)
+    assert kinds(diagnose(machine(silent, ports=(22,)))) == [Kind.NOT_ASKING]
+    assert "sshd[5]: its program has to set" in steps(machine(silent, ports=(22,)))[0]
+    assert kinds(diagnose(machine(ports=(99,), views=(here,)))) == [Kind.NO_LISTENER]
+
+
+def test_where_all_listeners_have_it_an_old_one_is_restarted() -> None:
+    whole = machine(
+        listener(view(0x403), 0, NGINX),
+        running=(running(NGINX, ("listen 80", False, 80)),),
+        ports=(80,),
+    )
+    assert steps(whole) == ["restart nginx[100]: it began to listen before bit 0x400 was set"]
+
+
+def test_configured_but_not_read_again() -> None:
+    on = running(NGINX, ("listen 80 fastopen=9", True, 80))
+    whole = machine(listener(view(3), 0, NGINX), running=(on,))
+    [step] = advice.advise(whole, diagnose(whole))
+    assert "the socket does not have it" in step.what
+    assert step.commands[-1].startswith("/usr/sbin/nginx -s reload -c /etc/n.conf")
+
+
+def test_a_restart_would_switch_it_off() -> None:
+    off = running(NGINX, ("listen 80", False, 80))
+    found = diagnose(machine(listener(view(3), 9, NGINX), running=(off,)))
+    assert found.exit_code is ExitCode.CONFORMS
+    assert kinds(found, Weight.WARNING) == [Kind.RESTART_CHANGES]
+
+
+def test_nothing_of_a_strangers_is_run_as_root() -> None:
+    alien = process(100, "nginx", uid=4242)
+    whole = machine(
+        listener(view(3), 0, alien), running=(running(alien, ("listen 80", False, 80)),)
+    )
+    assert commands(whole) == []
+    assert "listen ... fastopen=256" in steps(whole)[0]
+
+
+@pytest.mark.parametrize(
+    ("queues", "fast_open", "code"),
+    [
+        ([None, None], 3, ExitCode.CANNOT),
+        ([None, None], 1, ExitCode.FAILED),
+        ([None, 5], 3, ExitCode.CONFORMS),
+        ([None, 0], 3, ExitCode.FAILED),
+        ([None], None, ExitCode.CANNOT),
+    ],
+)
+def test_without_privilege(queues: list[int | None], fast_open: int | None, code: ExitCode) -> None:
+    here = view(fast_open)
+    found = diagnose(machine(*(listener(here, queue) for queue in queues)))
+    assert found.exit_code is code
+    assert Kind.NOT_READ in kinds(found, Weight.NOTE)
+
+
+def test_a_namespace_that_cannot_be_entered_is_named() -> None:
+    closed = View(ELSEWHERE, UNREADABLE, [], None, "can't be entered (EPERM): that takes root")
+    found = diagnose(machine(listener(closed, None)))
+    assert found.exit_code is ExitCode.CANNOT
+    assert any("network namespace of process 77 can't be entered" in f.text for f in found.findings)
+
+
+def test_full_queues_and_cookieless_sockets() -> None:
+    here = view(3, TCPFastOpenListenOverflow=12)
+    whole = machine(listener(here, 2, NGINX))
+    assert kinds(diagnose(whole), Weight.WARNING) == [Kind.QUEUE_FULL]
+    assert "longer queue" in steps(whole)[0]
+    whole = machine(listener(view(0x203), 9))
+    assert kinds(diagnose(whole)) == [Kind.WITHOUT_COOKIE]
+
+
+@pytest.mark.parametrize(
+    ("persistence", "words", "last"),
+    [
+        (Persistence(), "no file of sysctl.d", "> /etc/sysctl.d/30-tcp_fastopen.conf"),
+        (
+            Persistence((Setting("/usr/lib/sysctl.d/50-x.conf", 4, "1"),)),
+            "50-x.conf:4 sets",
+            "> /etc/sysctl.d/zz-tcp_fastopen.conf",
+        ),
+        (
+            Persistence((Setting("/etc/sysctl.d/50-x.conf", 4, "0"),)),
+            "50-x.conf:4 sets",
+            "/etc/sysctl.d/50-x.conf",
+        ),
+        (
+            Persistence((Setting("/etc/sysctl.conf", 4, "3"),), read_at_boot=False),
+            "systemd does not read",
+            "> /etc/sysctl.d/zz-tcp_fastopen.conf",
+        ),
+    ],
+)
+def test_what_the_next_boot_would_change(persistence: Persistence, words: str, last: str) -> None:
+    whole = machine(listener(view(3)), persistence=persistence)
+    found = diagnose(whole)
+    assert found.exit_code is ExitCode.CONFORMS
+    [finding] = [each for each in found.findings if each.kind is Kind.NOT_KEPT]
+    assert words in finding.text
+    assert commands(whole)[-1].endswith(last)
+
+
+@pytest.mark.parametrize(
+    ("works", "code"), [(True, 0), (False, 1), (None, 0)], ids=["works", "not", "unknown"]
+)
+def test_inside_and_outside(works: bool | None, code: int) -> None:
+    on = listener(view(3), 9)
+    found = diagnose(machine(on), [Outside(on, "10.0.0.1:80", works, "TFO not offered")])
+    assert found.exit_code == code
+    if works is False:
+        [finding] = [each for each in found.findings if each.kind is Kind.OUTSIDE_DISAGREES]
+        assert finding.text == "10.0.0.1:80: the socket says on, the outside says TFO not offered"
+
+
+# What is printed
+
+
+def hostile() -> Machine:
+    evil = process(100, "nginx", executable=f"/tmp/{HOSTILE}/nginx")
+    there = view(1, Namespace((4, 5), name=HOSTILE))
+    return machine(
+        listener(there, 0, process(100, HOSTILE, executable="/usr/sbin/nginx")),
+        listener(there, 0, evil, port=81),
+        running=(running(evil, (f"listen 81 {HOSTILE}", False, 81), file=f"/tmp/{HOSTILE}"),),
+        persistence=Persistence((Setting(f"/etc/{HOSTILE}", 1, HOSTILE),)),
+        release=HOSTILE,
+    )
+
+
+def schema() -> Any:
+    return json.loads(json_report.schema())
+
+
+def test_nothing_hostile_reaches_the_terminal() -> None:
+    whole = hostile()
+    found = diagnose(whole)
+    planned = advice.advise(whole, found)
+    for width in (None, 40, 80, 140):
+        shown = report.render(whole, found, planned, Style(width))
+        assert all(character == "\n" or " " <= character <= "~" for character in shown)
+    text = json_report.dumps(whole, found, planned)
+    assert all(character == "\n" or " " <= character <= "~" for character in text)
+    jsonschema.validate(json.loads(text), schema())
+
+
+def test_nothing_hostile_is_run_by_the_script(tmp_path: Path) -> None:
+    whole = hostile()
+    text = advice.script(advice.advise(whole, diagnose(whole)))
+    assert all(character == "\n" or " " <= character <= "~" for character in text)
+    harmless = text.replace("sysctl", "true").replace("> /etc/", f"> {tmp_path}/")
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    subprocess.run(["sh"], input=harmless, text=True, check=False, cwd=tmp_path)
+    assert not list(tmp_path.glob("**/pwned"))
+
+
+@settings(max_examples=30)
+@given(st.text(), st.text(), st.text())
+def test_any_name_is_quoted(name: str, file: str, words: str) -> None:
+    which = process(100, "nginx", executable=f"/usr/sbin/{name}")
+    whole = machine(
+        listener(view(1), 0, which), running=(running(which, (words, False, 80), file=file),)
+    )
+    found = diagnose(whole)
+    planned = advice.advise(whole, found)
+    script = advice.script(planned)
+    assert all(character == "\n" or " " <= character <= "~" for character in script)
+    for line in script.splitlines():
+        assert line.startswith(("#", "echo ", "sed ", "sysctl ", "/usr/sbin/", "'/usr/sbin/", "set ", ""))  # fmt: skip # noqa: E501
+    assert json.loads(json_report.dumps(whole, found, planned))["steps"]
+
+
+def test_a_healthy_machines_script_does_nothing() -> None:
+    whole = machine(listener(view(3)))
+    assert "There is nothing to do" in advice.script(advice.advise(whole, diagnose(whole)))
+
+
+@pytest.mark.parametrize("width", [None, 80, 140])
+def test_the_table(width: int | None) -> None:
+    here, there = view(1), view(3, ELSEWHERE)
+    whole = machine(
+        listener(here, 256, NGINX, process(101, "nginx")),
+        listener(there, 0, process(7, "sshd"), port=22),
+        listener(there, None, port=443),
+        running=(running(NGINX, ("listen 80 fastopen=256", True, 80)),),
+    )
+    found = diagnose(whole)
+    shown = report.render(whole, found, advice.advise(whole, found), Style(width))
+    lines = shown.splitlines()
+    if width is not None:
+        assert max(len(line) for line in lines if "sysctl" not in line) <= width
+    flat = " ".join(shown.split())
+    assert "0.0.0.0:80 ours nginx[100] +1 256 no it asks for 256" in flat
+    assert "of pid 77 sshd[7] - no it does not ask" in flat
+    assert "0.0.0.0:443 of pid 77 ? (uid 0)" in flat
+    assert "on /etc/n.conf:1: listen 80 fastopen=256" in flat
+    assert lines[-1].strip()
+
+
+def test_own_namespace_is_the_first() -> None:
+    assert str(OURS) == "this network namespace"

@@ -1,0 +1,221 @@
+"""What doctor reads: versions, bits, tables of /proc, counters, files of sysctl.d."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfocheck.doctor import counters, kernel, sockets, sysctls
+from tfocheck.doctor.kernel import Key
+from tfocheck.lab import namespaces
+
+NAME = kernel.NAME
+MS_BIND, MS_PRIVATE_REC = 4096, (1 << 18) | 16384
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, which needs root")
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "words"),
+    [
+        ("2.6.32-754.el6.x86_64", (2, 6), "too old"),
+        ("3.6.1", (3, 6), "for clients only"),
+        ("3.10.0-1160.el7.x86_64", (3, 10), "IPv6 needs 3.16"),
+        ("3.16.0-4-amd64", (3, 16), "IPv4 and IPv6"),
+        ("6.1.0-18-amd64", (6, 1), "IPv4 and IPv6"),
+        ("unknown", None, "no version"),
+    ],
+)
+def test_versions(release: str, version: tuple[int, int] | None, words: str) -> None:
+    assert kernel.parse_version(release) == version
+    assert words in kernel.describe_version(version)
+
+
+def test_what_a_kernel_begins_with() -> None:
+    assert [kernel.default_of(version) for version in ((3, 12), (3, 13), None)] == [0, 1, 1]
+
+
+def test_every_bit_is_described() -> None:
+    on = {bit for bit, is_on, _ in kernel.describe_bits(0x203) if is_on}
+    assert on == {0x1, 0x2, 0x200}
+    assert [bit for bit, *_ in kernel.describe_bits(0)] == [0x1, 0x2, 0x4, 0x200, 0x400]
+    [(bit, _, meaning)] = [each for each in kernel.describe_bits(0x1000) if each[0] == 0x1000]
+    assert (bit, "not documented" in meaning) == (0x1000, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("00000000-00000000-00000000-00000000\n", Key.NONE_YET),
+        ("01234567-00000000-00000000-00000000\n", Key.ONE),
+        (
+            "01234567-00000000-00000000-00000000,89abcdef-00000000-00000000-00000000\n",
+            Key.WITH_BACKUP,
+        ),
+    ],
+)
+def test_kinds_of_key(text: str, key: Key) -> None:
+    assert kernel.classify_key(text) is key
+
+
+def test_the_kernels_own_table_is_read() -> None:
+    with socket.socket() as one, socket.socket(socket.AF_INET6) as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("::1", 0))
+        one.listen()
+        two.listen()
+        listeners = sockets.read()
+        assert listeners is not None
+        found = {each.inode: each for each in listeners}
+        for ours, address in ((one, "127.0.0.1"), (two, "::1")):
+            seen = found[os.fstat(ours.fileno()).st_ino]
+            assert (seen.address, seen.port) == (address, ours.getsockname()[1])
+            assert seen.uid == os.getuid()
+
+
+def test_reading_ends_where_the_listeners_do() -> None:
+    def row(state: str, inode: int) -> str:
+        return f"0: 0100007F:1F90 00000000:0000 {state} 0:0 0:0 0 0 0 {inode} 1\n"
+
+    def rows() -> list[str]:
+        return ["heading\n", row("0A", 1), row("03", 2), row("0A", 3), row("01", 4), row("0A", 5)]
+
+    assert [each.inode for each in sockets.parse(rows())] == [1, 3]
+
+
+def test_the_socket_is_asked_and_not_changed() -> None:
+    with socket.socket() as listener, sockets.Holder(os.getpid()) as holder:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        inode = os.fstat(listener.fileno()).st_ino
+        assert holder.ask(listener.fileno(), inode).queue == 0
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 7)
+        listener.setsockopt(socket.IPPROTO_TCP, sockets.TCP_FASTOPEN_KEY, bytes(range(32)))
+        asked = holder.ask(listener.fileno(), inode)
+        assert (asked.queue, asked.own_keys, asked.without_cookie) == (7, 2, False)
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 7
+        with pytest.raises(ProcessLookupError):
+            holder.ask(listener.fileno(), inode + 1)
+
+
+def test_counters_are_those_that_the_kernel_has() -> None:
+    counted = counters.read()
+    assert counted is not None
+    assert counters.ACCEPTED in counted
+    assert set(counted) <= set(counters.MEANINGS)
+    lines = ["TcpExt: A TCPFastOpenPassive\n", "TcpExt: 1 42\n", "IpExt: X\n"]
+    assert counters.parse(lines) == {"TCPFastOpenPassive": 42}
+    assert counters.parse([]) == {}
+
+
+# sysctl.d
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name.removeprefix("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+LAYOUTS: list[dict[str, str]] = [
+    {},
+    {"/etc/sysctl.d/10-a.conf": f"{NAME} = 1\n{NAME}=3\n"},
+    {"/etc/sysctl.d/50-a.conf": f"{NAME}=1\n", "/usr/lib/sysctl.d/90-z.conf": f"{NAME}=2\n"},
+    {"/etc/sysctl.d/50-a.conf": f"{NAME}=1\n", "/usr/lib/sysctl.d/50-a.conf": f"{NAME}=2\n"},
+    {"/etc/sysctl.d/99-z.conf": f"{NAME}=1\n", "/etc/sysctl.conf": f"# x\n{NAME} = 3\n"},
+    {"/run/sysctl.d/60-r.conf": "net/ipv4/tcp_fastopen = 2\n", "/etc/sysctl.d/1.conf": f"{NAME}=1"},
+    {"/etc/sysctl.d/a.conf": f"; no\n-{NAME}=0x403\n", "/etc/sysctl.d/b.txt": f"{NAME}=1\n"},
+    {"/usr/local/lib/sysctl.d/5.conf": f"{NAME}=1\n", "/lib/sysctl.d/6.conf": f"{NAME}=2\n"},
+]
+
+
+@pytest.mark.parametrize("files", LAYOUTS)
+@needs_root
+@pytest.mark.skipif(not Path("/lib").is_symlink(), reason="/lib/sysctl.d would be the machine's")
+def test_precedence_is_that_of_sysctl_system(files: dict[str, str], tmp_path: Path) -> None:
+    """Shown against the real one, which sees our files only, in a network namespace of its own."""
+
+    def real() -> str:
+        namespaces.unshare(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWNET)
+        namespaces.mount("none", "/", "", MS_PRIVATE_REC)
+        for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib/sysctl.d"):
+            (tmp_path / place[1:]).mkdir(parents=True, exist_ok=True)
+            if Path(place).is_dir():
+                namespaces.mount(str(tmp_path / place[1:]), place, "", MS_BIND)
+        subprocess.run(["sysctl", "--system"], capture_output=True, check=True)
+        return Path("/proc/sys/net/ipv4/tcp_fastopen").read_text().strip()
+
+    merged = {re.sub("^/lib/", "/usr/lib/", name): text for name, text in files.items()}
+    write(tmp_path, merged)
+    settings = sysctls.settings(NAME, str(tmp_path))
+    assert in_fork(real) == str(settings[-1].number if settings else kernel.CLIENT)
+
+
+def in_fork(function: Callable[[], str]) -> str:
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write_end, function().encode())
+        except BaseException as error:
+            os.write(write_end, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as results:
+        text = results.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+def test_a_pattern_gives_way_to_the_name(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "/etc/sysctl.d/1.conf": f"{NAME} = 3\n",
+            "/etc/sysctl.d/2.conf": "net.ipv4.tcp_fast* = 1\n",
+        },
+    )
+    assert [each.value for each in sysctls.settings(NAME, str(tmp_path))] == ["1", "3"]
+
+
+def test_a_link_to_dev_null_masks_a_file(tmp_path: Path) -> None:
+    write(tmp_path, {"/usr/lib/sysctl.d/50-a.conf": f"{NAME} = 3\n"})
+    (tmp_path / "etc/sysctl.d").mkdir(parents=True)
+    (tmp_path / "etc/sysctl.d/50-a.conf").symlink_to("/dev/null")
+    assert sysctls.settings(NAME, str(tmp_path)) == []
+
+
+def test_systemd_reads_sysctl_conf_only_through_a_link(tmp_path: Path) -> None:
+    write(tmp_path, {"/etc/sysctl.conf": f"{NAME} = 3\n"})
+    (tmp_path / "etc/sysctl.d").mkdir()
+    [found] = sysctls.settings(NAME, str(tmp_path))
+    assert sysctls.is_read_at_boot(found, str(tmp_path))
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    assert not sysctls.is_read_at_boot(found, str(tmp_path))
+    (tmp_path / "etc/sysctl.d/99-sysctl.conf").symlink_to("../sysctl.conf")
+    assert sysctls.is_read_at_boot(sysctls.settings(NAME, str(tmp_path))[-1], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("3", 3), ("0x203", 0x203), ("017", 15), ("0", 0), ("on", None), ("", None)],
+)
+def test_values_are_read_as_the_kernel_does(value: str, number: int | None) -> None:
+    assert sysctls.Setting("/f", 1, value).number == number
+
+
+@given(st.lists(st.text()))
+def test_any_file_can_be_read(lines: list[str]) -> None:
+    for number, name, _ in sysctls.parse(lines):
+        assert 1 <= number <= len(lines)
+        assert not name.startswith("#")

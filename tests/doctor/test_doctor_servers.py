@@ -1,0 +1,234 @@
+"""Configurations of servers: what switches Fast Open on, and the edits that do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from machines import process, running
+
+from tfocheck.doctor import configuration, edits, haproxy, nginx, servers
+from tfocheck.doctor.configuration import Directive, Endpoint
+from tfocheck.doctor.sockets import Listening
+from tfocheck.doctor.sysctls import Setting
+
+NGINX = """
+events {}
+stream { server { listen 9000 fastopen=3; listen 9000 udp; } }
+mail { server { listen 25; } }
+http {
+    server { listen 8080 fastopen=256; listen 8081; }   # one line
+    server { listen 8080; listen "[::]:8443" ssl; listen unix:/run/x; listen 443 quic; }
+    include more/*.conf;
+}
+"""
+
+
+def test_nginx_directives_with_file_and_line(tmp_path: Path) -> None:
+    main = tmp_path / "nginx.conf"
+    main.write_text(NGINX)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.conf").write_text("server {\n  listen 10.0.0.1:80 fastopen=0;\n}\n")
+    found = nginx.read(process(os.getpid(), arguments=("nginx", "-c", str(main))))
+    assert found.problem is None
+    shown = [
+        (each.place.removeprefix(f"{tmp_path}/"), each.text, each.on) for each in found.directives
+    ]
+    assert shown == [
+        ("nginx.conf:3", "listen 9000 fastopen=3", True),
+        ("nginx.conf:6", "listen 8080 fastopen=256", True),
+        ("nginx.conf:6", "listen 8081", False),
+        # The same socket as above, so one fastopen= is enough.
+        ("nginx.conf:7", "listen 8080", True),
+        ("nginx.conf:7", "listen [::]:8443 ssl", False),
+        ("more/a.conf:2", "listen 10.0.0.1:80 fastopen=0", False),
+    ]
+
+
+@pytest.mark.parametrize("text", ["http { server { listen 80", "}", "http { include /x\n"])
+def test_broken_nginx_configuration_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "n.conf").write_text(text)
+    found = nginx.read(
+        process(os.getpid(), arguments=("nginx", "-p", str(tmp_path), "-c", "n.conf"))
+    )
+    assert found.directives == ()
+    assert found.problem is not None
+    assert "n.conf" in found.problem
+
+
+def test_no_pipe_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        configuration.read_file(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("8080", Endpoint("0.0.0.0", 8080)),
+        ("*:81", Endpoint("0.0.0.0", 81)),
+        ("0.0.0.0:82", Endpoint("0.0.0.0", 82)),
+        ("127.0.0.1:83", Endpoint("127.0.0.1", 83)),
+        ("127.0.0.1", Endpoint("127.0.0.1", 80)),
+        ("[::]:84", Endpoint("::", 84)),
+        ("[2001:db8::1]", Endpoint("2001:db8::1", 80)),
+        ("unix:/run/s", None),
+        ("host:x", None),
+    ],
+)
+def test_where_nginx_listens(text: str, endpoint: Endpoint | None) -> None:
+    assert nginx.parse_endpoint(text) == endpoint
+
+
+HAPROXY = """
+frontend a
+    bind :80 tfo # tfo
+    bind *:81,[::]:82 name "x y"
+    bind 10.0.0.1:90-92 # tfo
+    bind ipv6@:::83 v6only tfo
+    bind /run/sock tfo
+backend b
+    server s 10.0.0.2:80 tfo
+"""
+
+
+def test_haproxy_bind_lines() -> None:
+    found = list(haproxy.parse("h.cfg", HAPROXY))
+    assert [(each.line, each.on) for each in found] == [(3, True), (4, False), (5, False), (6, True), (7, True)]  # fmt: skip # noqa: E501
+    assert [each.endpoints for each in found] == [
+        (Endpoint("0.0.0.0", 80),),
+        (Endpoint("0.0.0.0", 81), Endpoint("::", 82)),
+        (Endpoint("10.0.0.1", 90, 92),),
+        (Endpoint("::", 83),),
+        (),
+    ]
+    assert found[2].endpoints[0].is_of(Listening("10.0.0.1", 91, 0, 1))
+    assert not found[2].endpoints[0].is_of(Listening("10.0.0.1", 93, 0, 1))
+
+
+@given(st.text())
+def test_haproxy_takes_any_text(text: str) -> None:
+    for each in haproxy.parse("h.cfg", text):
+        assert each.text.startswith("bind")
+
+
+@given(st.text())
+def test_nginx_takes_any_address(text: str) -> None:
+    nginx.parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "file", "text", "on"),
+    [
+        ("dnsdist", ("-C", "FILE"), "d.conf", 'addLocal("[::]", {tcpFastOpenQueueSize=64})', True),
+        ("dnsdist", ("--config=FILE",), "d.yml", "      fast_open_queue_size: 0", False),
+        ("h2o", ("-c", "FILE"), "h2o.conf", "tcp-fastopen: 4096", True),
+        ("envoy", ("-c", "FILE"), "e.json", '"tcp_fast_open_queue_length": 12', True),
+    ],
+)
+def test_lines_of_other_servers(
+    name: str, arguments: tuple[str, ...], file: str, text: str, on: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / file
+    path.write_text(f"# first\n{text}\n")
+    given_arguments = tuple(word.replace("FILE", str(path)) for word in arguments)
+    which = process(os.getpid(), name, arguments=(name, *given_arguments))
+    server = servers.recognise(which)
+    assert server is not None
+    [found] = servers.read(server, which).directives
+    assert (found.file, found.line, found.text, found.on) == (str(path), 2, text.strip(), on)
+
+
+def test_varnish_is_told_on_its_command_line() -> None:
+    which = process(1, "varnishd", arguments=("varnishd", "-a", ":80", "-p", "tcp_fastopen=on"))
+    server = servers.recognise(which)
+    assert server is not None
+    [found] = servers.read(server, which).directives
+    assert (found.text, found.on) == ("-p tcp_fastopen=on", True)
+
+
+def test_every_server_says_how_and_where_that_stands() -> None:
+    assert len(servers.SERVERS) == 10
+    for server in servers.SERVERS:
+        assert server.how
+        assert server.source
+        assert all(servers.recognise(process(1, name)) is server for name in server.programs)
+    assert servers.recognise(process(1, "sshd")) is None
+
+
+def test_a_container_is_left_alone() -> None:
+    which = process(1, "nginx", is_elsewhere=True)
+    server = servers.recognise(which)
+    assert server is not None
+    assert "container" in (servers.read(server, which).problem or "")
+
+
+# The edits, by the real sed
+
+
+def run(command: str) -> None:
+    subprocess.run(["sh", "-euc", command], check=True)
+
+
+def switched_on(which: str, text: str, words: str, file: Path) -> str:
+    file.write_text(text)
+    directive = Directive(str(file), 2, words, False, (Endpoint("0.0.0.0", 80),))
+    [command] = edits.switch_on(running(process(1, which)), [directive])
+    run(command)
+    once = file.read_text()
+    run(command)
+    assert file.read_text() == once
+    return once
+
+
+@pytest.mark.parametrize(
+    ("before", "words", "after"),
+    [
+        ("listen 80;", "listen 80", "listen 80 fastopen=256;"),
+        (
+            "listen  80  ssl ; listen 8080;",
+            "listen 80 ssl",
+            "listen  80  ssl fastopen=256 ; listen 8080;",
+        ),
+        ("listen 8080; listen 80;", "listen 80", "listen 8080; listen 80 fastopen=256;"),
+        ("listen *:80;", "listen *:80", "listen *:80 fastopen=256;"),
+        ("listen [::1]:80 a/b;", "listen [::1]:80 a/b", "listen [::1]:80 a/b fastopen=256;"),
+        ("listen 81;", "listen 80", "listen 81;"),
+    ],
+)
+def test_nginx_edit(before: str, words: str, after: str, tmp_path: Path) -> None:
+    file = tmp_path / "it's.conf"
+    text = "listen 80;\n{}\nlisten 80;\n"
+    assert switched_on("nginx", text.format(before), words, file) == text.format(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "words", "after"),
+    [
+        ("  bind :80", "bind :80", "  bind :80 tfo"),
+        ("  bind  :80  # x", "bind :80", "  bind  :80 tfo  # x"),
+        ("  bind :80 ssl crt /a", "bind :80 ssl crt /a", "  bind :80 ssl crt /a tfo"),
+        ("  bind :8080", "bind :80", "  bind :8080"),
+    ],
+)
+def test_haproxy_edit(before: str, words: str, after: str, tmp_path: Path) -> None:
+    text = "bind :80\n{}\nbind :80\n"
+    done = switched_on("haproxy", text.format(before), words, tmp_path / "h.cfg")
+    assert done == text.format(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("net.ipv4.tcp_fastopen = 1", "net.ipv4.tcp_fastopen = 3"), ("a/b=0x1 ", "a/b=3")],
+)
+def test_sysctl_edit(before: str, after: str, tmp_path: Path) -> None:
+    file = tmp_path / "30.conf"
+    file.write_text(f"# x\n{before}\n{before}\n")
+    command = edits.set_sysctl(Setting(str(file), 2, before.partition("=")[2].strip()), 3)
+    run(command)
+    run(command)
+    assert file.read_text() == f"# x\n{after}\n{before}\n"

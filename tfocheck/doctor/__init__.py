@@ -1,0 +1,1 @@
+"""``tfocheck doctor``: Fast Open seen from inside a server, without changing anything on it."""

@@ -1,0 +1,249 @@
+"""What to do about a diagnosis: exact commands, shortest first, and the same as a shell script.
+
+Rules that hold here:
+
+* doctor runs none of these; the user does.
+* Each command may be run twice: a sysctl is set to a value, a line is edited only while it reads as
+  it did, a file of sysctl.d is written whole.
+* The script touches a server only where that is safe for root: the process is root's or our own,
+  and sees the same files as we do. Otherwise the step is words.
+* Names from /proc are quoted for the shell; what is not printable is in no script at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tfocheck.doctor import diagnosis, edits, kernel, servers
+from tfocheck.doctor.configuration import Directive
+from tfocheck.doctor.diagnosis import Diagnosis, Finding, Kind
+from tfocheck.doctor.examination import Listener, Machine, Running
+from tfocheck.doctor.netns import Namespace, View
+from tfocheck.doctor.processes import Process
+from tfocheck.report import escape
+
+SYSCTL_FILE = "/etc/sysctl.d/30-tcp_fastopen.conf"
+_LATE_SYSCTL_FILE = "/etc/sysctl.d/zz-tcp_fastopen.conf"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do: what it is for, and the commands; without any it is to be done by hand."""
+
+    what: str
+    commands: tuple[str, ...] = ()
+
+    @property
+    def is_scriptable(self) -> bool:
+        """Whether the commands can stand in a script as they are shown."""
+        return bool(self.commands) and all(map(_is_printable, self.commands))
+
+
+def advise(machine: Machine, found: Diagnosis) -> list[Step]:
+    """The steps for these findings, in the order in which to take them."""
+    kinds = {finding.kind for finding in found.findings}
+    steps = list(_kernel_steps(machine, found.findings))
+    if kinds & {Kind.NOT_ASKING, Kind.NOBODY_ASKS}:
+        steps += _server_steps(machine)
+    steps += [step for finding in found.findings for step in _by_hand(finding)]
+    steps += _boot_steps(machine, found.findings)
+    return list(dict.fromkeys(steps))
+
+
+def script(steps: Sequence[Step]) -> str:
+    """The steps as a script for sh; what is to be done by hand stands in it as a comment."""
+    lines = [
+        "#!/bin/sh",
+        "# What tfocheck doctor advises here. Read it, then run it as root; running it twice does",
+        "# no harm.",
+        "set -eu",
+    ]
+    for number, step in enumerate(steps, 1):
+        lines += ["", f"# {number}. {escape.text(step.what)}"]
+        if step.is_scriptable:
+            lines += step.commands
+        else:
+            lines += [f"#    {escape.text(command)}" for command in step.commands]
+            lines.append(f"echo {shlex.quote(f'step {number} is left to you: see the script')} >&2")
+    if not steps:
+        lines += ["", "# There is nothing to do."]
+    return "\n".join(lines) + "\n"
+
+
+# The kernel, now and at the next boot
+
+
+def target_value(machine: Machine, view: View) -> int | None:
+    """What net.ipv4.tcp_fastopen ought to be in a namespace; None when it is not known now."""
+    now = view.settings.fast_open
+    return None if now is None else (now | kernel.SERVER) & ~kernel.SERVER_WITHOUT_COOKIE
+
+
+def _kernel_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]:
+    kinds = {finding.kind for finding in findings}
+    if Kind.KERNEL_TOO_OLD in kinds:
+        yield Step("install a kernel from 3.7 on (3.16 for IPv6)")
+    for view in machine.views:
+        value = target_value(machine, view)
+        if value is None or value == view.settings.fast_open:
+            continue
+        if not any(_is_to_have_it(machine, each) for each in machine.of(view)):
+            continue
+        command = f"sysctl -w {kernel.NAME}={value}"
+        what = f"let listeners have Fast Open in {view.namespace}, with cookies"
+        yield Step(what, _in_namespace(view.namespace, command))
+
+
+def _is_to_have_it(machine: Machine, listener: Listener) -> bool:
+    """Whether the sysctl is worth setting for this listener."""
+    if machine.ports or listener.queue or listener.queue is None:
+        return True
+    # Nobody asks: then for the servers that can be told to.
+    return not diagnosis.wanted(machine) and machine.configured(listener)[0] is not None
+
+
+def _in_namespace(namespace: Namespace, command: str) -> tuple[str, ...]:
+    if namespace.own:
+        return (command,)
+    if namespace.name:
+        return (f"ip netns exec {shlex.quote(namespace.name)} {command}",)
+    # The process may have ended, and its number be another's.
+    path = f"/proc/{namespace.pid}/ns/net"
+    return (
+        f'[ "$(stat -Lc %i {path})" = {namespace.identity[1]} ] && nsenter --net={path} {command}',
+    )
+
+
+def _boot_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]:
+    persistence = machine.persistence
+    if not persistence.applies:
+        return
+    view = next((view for view in machine.views if view.namespace.own), None)
+    value = None if view is None else target_value(machine, view)
+    if view is None or value is None:
+        return
+    lost = any(finding.kind is Kind.NOT_KEPT for finding in findings)
+    winner = persistence.winner
+    kept = winner is not None and winner.number == value and persistence.read_at_boot
+    changed = value != view.settings.fast_open and not kept
+    if not lost and not (
+        changed and any(_is_to_have_it(machine, each) for each in machine.of(view))
+    ):
+        return
+    if winner is not None and winner.file.startswith("/etc/") and persistence.read_at_boot:
+        command = edits.set_sysctl(winner, value)
+        yield Step(f"keep it over the next boot: {winner.file} sets it last", (command,))
+        return
+    place = _LATE_SYSCTL_FILE if winner is not None else SYSCTL_FILE
+    line = shlex.quote(f"{kernel.NAME} = {value}")
+    yield Step(
+        "keep it over the next boot",
+        ("mkdir -p /etc/sysctl.d", f"printf '%s\\n' {line} > {place}"),
+    )
+
+
+# Servers
+
+
+def _server_steps(machine: Machine) -> Iterator[Step]:
+    """How to have those ask that do not."""
+    done: set[int] = set()
+    unknown: list[Listener] = []
+    for listener in machine.listeners:
+        if listener.queue != 0:
+            continue
+        running, _ = machine.configured(listener)
+        if running is None:
+            unknown.append(listener)
+        elif running.process.pid not in done:
+            done.add(running.process.pid)
+            yield from _switch_on(machine, running)
+    # Of strangers only those are worth a word that were named, or that are all there is.
+    if unknown and (machine.ports or not done):
+        everyone = unknown[0].view.settings.has(kernel.ALL_LISTENERS)
+        names = ", ".join(
+            dict.fromkeys(str(each.process or each.listening) for each in unknown[:5])
+        )
+        if everyone:
+            yield Step(f"restart {names}: it began to listen before bit 0x400 was set")
+        else:
+            yield Step(f"{names}: {servers.OTHERS}")
+
+
+def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
+    process, configuration = running.process, running.configuration
+    silent = [
+        each
+        for each in machine.listeners
+        if each.queue == 0 and process.pid in {holder.pid for holder in each.holders}
+    ]
+    if any(each.view.settings.has(kernel.ALL_LISTENERS) for each in silent):
+        what = f"restart {process}: it began to listen before bit 0x400 was set"
+        yield Step(what, edits.restart(process))
+        return
+    if configuration.knows is False:
+        yield Step(
+            f"{process} was built without Fast Open: install a build that has it "
+            f"({running.server.how})"
+        )
+        return
+    found = {
+        directive: None for each in silent for directive in configuration.about(each.listening)
+    }
+    lines = list(found) or [each for each in configuration.directives if not each.endpoints]
+    off = [directive for directive in lines if not directive.on]
+    commands = tuple(edits.switch_on(running, off)) if _is_safe(process) else ()
+    reload = edits.reload(running) if _is_safe(process) else ()
+    if lines and not off:
+        yield Step(
+            f"{process}: {lines[0].place} switches it on, but the socket does not have it: "
+            "reload it, or restart it",
+            reload,
+        )
+    elif commands and reload:
+        yield Step(f"{process}: switch it on in {_places(off)}, and reload", (*commands, *reload))
+    elif commands:
+        yield Step(f"{process}: switch it on in {_places(off)}", commands)
+        yield Step(f"restart {process}, with whatever has started it")
+    else:
+        where = f" (now {_places(off)})" if off else ""
+        yield Step(f"{process}: {running.server.how}{where}")
+
+
+def _is_safe(process: Process) -> bool:
+    """Whether root may edit and reload it: a stranger's program would run as root."""
+    return process.uid in (0, os.geteuid()) and not process.is_elsewhere
+
+
+def _places(directives: Sequence[Directive]) -> str:
+    places = list(dict.fromkeys(each.place for each in directives))
+    more = len(places) - 3
+    return ", ".join(places[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _by_hand(finding: Finding) -> Iterator[Step]:
+    """What no command does."""
+    names = ", ".join(str(each.process or each.listening) for each in finding.listeners[:3])
+    if finding.kind is Kind.WITHOUT_COOKIE and any(
+        each.options and each.options.without_cookie for each in finding.listeners
+    ):
+        yield Step(f"{names}: have its program not set TCP_FASTOPEN_NO_COOKIE")
+    elif finding.kind is Kind.QUEUE_FULL:
+        yield Step(
+            f"{names}: ask for a longer queue (nginx: fastopen=NUMBER; haproxy: backlog); no queue "
+            "gets longer than net.core.somaxconn"
+        )
+    elif finding.kind is Kind.RESTART_CHANGES:
+        yield Step(f"{names}: switch it on in the configuration as well")
+    elif finding.kind is Kind.OUTSIDE_DISAGREES:
+        yield Step(
+            f"{names}: look for what takes the option away on this machine: nft list ruleset, "
+            "iptables-save, and BPF programs on the interface"
+        )
+
+
+def _is_printable(text: str) -> bool:
+    return escape.text(text) == text

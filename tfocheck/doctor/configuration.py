@@ -1,0 +1,124 @@
+"""A server's configuration as far as it is about Fast Open: lines that listen, and on or off.
+
+Rules that hold here:
+
+* Configuration files are read, never run, and neither is a server's binary: doctor is often root,
+  and the server somebody else's.
+* Only regular files of a sane size are read: opening a pipe would hang.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tfocheck.doctor.sockets import Listening
+
+MOST_BYTES = 1 << 20
+_MOST_BINARY_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a line of configuration listens; all IPv4 addresses are "0.0.0.0", all IPv6 ones "::".
+
+    A name instead of an address is looked up nowhere, so it fits no listener. ``last_port`` is for
+    servers that take ranges.
+    """
+
+    host: str
+    port: int
+    last_port: int | None = None
+
+    def is_of(self, listening: Listening) -> bool:
+        """Whether this listener may have come from it."""
+        if not self.port <= listening.port <= (self.last_port or self.port):
+            return False
+        try:
+            return ipaddress.ip_address(self.host) == ipaddress.ip_address(listening.address)
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class Directive:
+    """A directive that listens: where it stands, how it reads, whether it switches Fast Open on."""
+
+    file: str
+    line: int
+    text: str
+    on: bool
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def place(self) -> str:
+        """file:line."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a server's configuration says.
+
+    ``knows`` is whether the binary knows the directive at all, None when that can't be told;
+    ``problem`` says what could not be read; ``main`` is the first file.
+    """
+
+    directives: tuple[Directive, ...] = ()
+    main: str | None = None
+    knows: bool | None = None
+    problem: str | None = None
+
+    def about(self, listening: Listening) -> list[Directive]:
+        """The directives that this listener may have come from."""
+        return [
+            each
+            for each in self.directives
+            if any(endpoint.is_of(listening) for endpoint in each.endpoints)
+        ]
+
+
+def read_file(path: str) -> str:
+    """The text of a configuration file. Raises OSError, also for what is no regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no regular file")
+        if status.st_size > MOST_BYTES:
+            raise OSError(f"{path} has more than {MOST_BYTES} bytes")
+        return file.read(MOST_BYTES)
+
+
+def search_binary(pid: int, patterns: Iterable[re.Pattern[bytes]]) -> list[bytes | None]:
+    """For each pattern its first group's first match in a process's binary, which is only read.
+
+    Raises OSError.
+    """
+    import mmap
+
+    descriptor = os.open(f"/proc/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = min(os.fstat(descriptor).st_size, _MOST_BINARY_BYTES)
+        with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as binary:
+            found = [pattern.search(binary) for pattern in patterns]
+            # Copied while the file is mapped.
+            return [None if match is None else bytes(match[1]) for match in found]
+    finally:
+        os.close(descriptor)
+
+
+def option(arguments: Iterable[str], flag: str) -> list[str]:
+    """All values of a flag on a command line: ``-c FILE`` and ``-cFILE``."""
+    values = []
+    words = iter(arguments)
+    for word in words:
+        if word == flag:
+            values.append(next(words, ""))
+        elif word.startswith(flag) and not word.startswith("--"):
+            values.append(word.removeprefix(flag))
+    return [value for value in values if value]

@@ -1,0 +1,263 @@
+"""Examining this machine: listeners, who holds them, what they ask for, and what they get."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from tfocheck.doctor import kernel, netns, processes, servers, sysctls
+from tfocheck.doctor.configuration import Configuration, Directive
+from tfocheck.doctor.kernel import Version
+from tfocheck.doctor.netns import View
+from tfocheck.doctor.processes import Process
+from tfocheck.doctor.servers import Server
+from tfocheck.doctor.sockets import Holder, Listening, Options
+
+# PROC_PID_INIT_INO of include/linux/proc_ns.h
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+
+
+class State(enum.StrEnum):
+    """What socket option and sysctl come to together."""
+
+    ON = "on"
+    REFUSED = "refused"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket, or several that are alike, which ``count`` says.
+
+    ``options`` is None where the socket may not be asked; ``reason`` then says why. ``holders``
+    are the processes that hold it, as far as they may be seen.
+    """
+
+    listening: Listening
+    view: View
+    options: Options | None
+    reason: str = ""
+    holders: tuple[Process, ...] = ()
+    count: int = 1
+
+    @property
+    def process(self) -> Process | None:
+        """The process to name: the first that holds the socket."""
+        return self.holders[0] if self.holders else None
+
+    @property
+    def queue(self) -> int | None:
+        """The length of the Fast Open queue; None when it could not be read."""
+        return self.options.queue if self.options else None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was found to listen, and what its configuration says."""
+
+    server: Server
+    process: Process
+    configuration: Configuration
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """What becomes of net.ipv4.tcp_fastopen at the next boot: the lines that set it, in order.
+
+    ``key`` are those that set the key; the value of such a line is not kept. ``applies`` is
+    False where the files are not about this network namespace, as in a container; ``read_at_boot``
+    where the winning line stands in a file that systemd does not read.
+    """
+
+    settings: tuple[sysctls.Setting, ...] = ()
+    key: tuple[str, ...] = ()
+    applies: bool = True
+
+    read_at_boot: bool = True
+
+    @property
+    def winner(self) -> sysctls.Setting | None:
+        """The line that wins."""
+        return self.settings[-1] if self.settings else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All that was found; ``ports`` are those that it was limited to."""
+
+    release: str
+    version: Version | None
+    views: tuple[View, ...]
+    listeners: tuple[Listener, ...]
+    running: tuple[Running, ...]
+    persistence: Persistence
+    ports: tuple[int, ...] = ()
+
+    def of(self, view: View) -> list[Listener]:
+        """The listeners of one network namespace."""
+        return [each for each in self.listeners if each.view is view]
+
+    def configured(self, listener: Listener) -> tuple[Running | None, list[Directive]]:
+        """The server that holds a listener, and the lines of its configuration about it."""
+        pids = {holder.pid for holder in listener.holders}
+        for each in self.running:
+            if each.process.pid in pids:
+                return each, each.configuration.about(listener.listening)
+        return None, []
+
+
+def state(listener: Listener, version: Version | None) -> State:
+    """Whether this listener gets Fast Open."""
+    server_bit = listener.view.settings.has(kernel.SERVER)
+    if listener.queue == 0:
+        return State.OFF
+    if server_bit is False:
+        return State.REFUSED
+    if listener.queue is None or server_bit is None:
+        return State.UNKNOWN
+    too_old = version is not None and version < (
+        kernel.IPV6_SINCE if listener.listening.family == 6 else kernel.SERVER_SINCE
+    )
+    return State.REFUSED if too_old else State.ON
+
+
+def examine(ports: Collection[int] = ()) -> Machine:
+    """Look at this machine; ``ports`` limits it to listeners on these."""
+    candidates = processes.pids()
+    views = [netns.look(namespace) for namespace in netns.find(candidates)]
+    views = [view for view in views if view.namespace.own or _listens(view, ports)]
+    wanted = {
+        each.inode: (each, view)
+        for view in views
+        for each in view.listeners or ()
+        if not ports or each.port in ports
+    }
+    held, hidden = processes.holders(candidates, wanted)
+    known: dict[int, Process] = {}
+    for holding in held.values():
+        for pid, _ in holding:
+            if pid not in known:
+                known[pid] = processes.describe(pid)
+    options, reasons = _ask(held)
+    listeners = [
+        Listener(
+            listening,
+            view,
+            options.get(inode),
+            reasons.get(inode, _unseen(hidden)),
+            tuple(known[pid] for pid, _ in held.get(inode, ())),
+        )
+        for inode, (listening, view) in wanted.items()
+    ]
+    release = os.uname().release
+    return Machine(
+        release,
+        kernel.parse_version(release),
+        tuple(views),
+        tuple(_merge(listeners)),
+        tuple(_running(known.values())),
+        _persistence(),
+        tuple(sorted(ports)),
+    )
+
+
+def _listens(view: View, ports: Collection[int]) -> bool:
+    return any(not ports or each.port in ports for each in view.listeners or ())
+
+
+def _unseen(hidden: int) -> str:
+    if hidden or os.geteuid() != 0:
+        return "its process can't be seen: that takes root"
+    return "no process that could be asked holds it"
+
+
+def _ask(
+    held: dict[int, list[tuple[int, int]]],
+) -> tuple[dict[int, Options], dict[int, str]]:
+    """inode → options, and for the others why not. Any process that holds a socket will do."""
+    by_process: dict[int, list[tuple[int, int]]] = {}
+    for inode, holding in held.items():
+        for pid, descriptor in holding:
+            by_process.setdefault(pid, []).append((descriptor, inode))
+    options: dict[int, Options] = {}
+    reasons: dict[int, str] = {}
+    for pid, descriptors in by_process.items():
+        try:
+            with Holder(pid) as holder:
+                for descriptor, inode in descriptors:
+                    if inode in options:
+                        continue
+                    try:
+                        options[inode] = holder.ask(descriptor, inode)
+                    except OSError as error:
+                        reasons[inode] = _why_not(error)
+        except OSError as error:
+            reasons.update((inode, _why_not(error)) for _, inode in descriptors)
+    return options, reasons
+
+
+def _why_not(error: OSError) -> str:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return "its process may not be asked: that takes root (CAP_SYS_PTRACE)"
+    if error.errno == errno.ENOSYS:
+        return "this kernel is older than 5.6, or a filter forbids pidfd_getfd"
+    return error.strerror or str(error)
+
+
+def _merge(listeners: Iterable[Listener]) -> Iterable[Listener]:
+    """Sockets that share an address (SO_REUSEPORT) and are alike become one row."""
+    merged: dict[tuple[object, ...], Listener] = {}
+    for each in listeners:
+        where = (each.listening.address, each.listening.port, each.view.namespace.identity)
+        key = (*where, each.listening.uid, each.options, each.reason)
+        alike = merged.get(key)
+        if alike is None:
+            merged[key] = each
+            continue
+        holders = {process.pid: process for process in (*alike.holders, *each.holders)}
+        merged[key] = Listener(
+            alike.listening,
+            alike.view,
+            alike.options,
+            alike.reason,
+            tuple(holders.values()),
+            alike.count + 1,
+        )
+    return merged.values()
+
+
+def _running(known: Collection[Process]) -> Iterable[Running]:
+    """Each server once: not the workers, whose parent is the same server."""
+    recognised = {
+        process.pid: (server, process)
+        for process in known
+        if (server := servers.recognise(process)) is not None
+    }
+    for server, process in recognised.values():
+        parent = recognised.get(process.parent or 0)
+        if parent is None or parent[0] is not server:
+            yield Running(server, process, servers.read(server, process))
+
+
+def _persistence() -> Persistence:
+    found = sysctls.settings(kernel.NAME)
+    return Persistence(
+        tuple(found),
+        tuple(f"{each.file}:{each.line}" for each in sysctls.settings(kernel.KEY_NAME)),
+        _set_at_boot(),
+        not found or sysctls.is_read_at_boot(found[-1]),
+    )
+
+
+def _set_at_boot() -> bool:
+    """Whether the files are about our network namespace: that of PID 1, and not in a container."""
+    try:
+        in_container = os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
+    except OSError:
+        in_container = False
+    first = processes.network_of(1)
+    return not in_container and first in (None, processes.network_of("self"))

@@ -1,0 +1,176 @@
+"""The network namespaces that listeners live in, and looking around in each.
+
+/proc/sys/net shows whoever reads it their own namespace, so a forked child enters the other one
+(setns), looks, and hands back what it saw. The doctor's own process stays where it is.
+
+Sources: network_namespaces(7), setns(2), user_namespaces(7), ip-netns(8).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tfocheck.doctor import counters, processes, sockets
+from tfocheck.doctor.kernel import UNREADABLE, Settings, read_settings
+from tfocheck.doctor.sockets import Listening
+from tfocheck.lab.namespaces import CLONE_NEWNET, CLONE_NEWUSER, setns
+
+_NAMED = Path("/run/netns")
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A network namespace: the one we are in (``own``), or one to be entered.
+
+    ``name`` is what ``ip netns`` calls it, ``pid`` a process that lives in it.
+    """
+
+    identity: tuple[int, int]
+    own: bool = False
+    name: str | None = None
+    pid: int | None = None
+
+    @property
+    def path(self) -> str:
+        """What to open to enter it."""
+        return str(_NAMED / self.name) if self.name else f"/proc/{self.pid}/ns/net"
+
+    def __str__(self) -> str:
+        if self.own:
+            return "this network namespace"
+        if self.name:
+            return f"network namespace {self.name}"
+        return f"network namespace of process {self.pid}"
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to see in a namespace; None is what could not be seen, ``problem`` says why."""
+
+    namespace: Namespace
+    settings: Settings
+    listeners: list[Listening] | None
+    counted: dict[str, int] | None
+    problem: str | None = None
+
+
+def find(candidates: Iterable[int]) -> list[Namespace]:
+    """Our own namespace, then those of the processes and those that have a name."""
+    ours = processes.network_of("self")
+    found = {ours: Namespace(ours, own=True)} if ours else {}
+    for name, identity in _named():
+        # A name that nothing is mounted on is a plain file, on another device.
+        if ours and identity[0] == ours[0]:
+            found.setdefault(identity, Namespace(identity, name=name))
+    for pid in candidates:
+        seen = processes.network_of(pid)
+        if seen is None:
+            continue
+        known = found.get(seen)
+        if known is None:
+            found[seen] = Namespace(seen, pid=pid)
+        elif known.name and known.pid is None:
+            found[seen] = Namespace(seen, name=known.name, pid=pid)
+    return list(found.values())
+
+
+def look(namespace: Namespace) -> View:
+    """Settings, listeners and counters of a namespace, as much as this user may see."""
+    try:
+        return inside(namespace, lambda: _look_around(namespace))
+    except OSError as error:
+        reason = f"can't be entered ({error.strerror or error}): that takes root"
+    # The tables of a process can be read without entering its namespace, the sysctls can't.
+    directory = f"/proc/{namespace.pid}/net"
+    listeners = sockets.read(directory) if namespace.pid else None
+    counted = counters.read(f"{directory}/netstat") if namespace.pid else None
+    return View(namespace, UNREADABLE, listeners, counted, reason)
+
+
+def count(namespace: Namespace) -> dict[str, int] | None:
+    """Only the counters."""
+    try:
+        return inside(namespace, counters.read)
+    except OSError:
+        return counters.read(f"/proc/{namespace.pid}/net/netstat") if namespace.pid else None
+
+
+def inside(namespace: Namespace, question: Callable[[], Answer]) -> Answer:
+    """The answer to a question that is asked in a namespace. Raises OSError, also the question's.
+
+    For another namespace than our own it is asked in a forked child; the answer must pickle.
+    """
+    if namespace.own:
+        return question()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        # The child never returns into its parent's code.
+        try:
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as results:
+                results.write(_answer(namespace, question))
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, "rb") as results:
+            pickled = results.read()
+    finally:
+        os.waitpid(pid, 0)
+    if not pickled:
+        raise OSError(f"looking into the {namespace} failed")
+    good, answer = pickle.loads(pickled)
+    if not good:
+        raise answer
+    return answer  # type: ignore[no-any-return]
+
+
+def _answer(namespace: Namespace, question: Callable[[], object]) -> bytes:
+    try:
+        _enter(namespace)
+        return pickle.dumps((True, question()))
+    except OSError as error:
+        return pickle.dumps((False, OSError(error.errno, error.strerror or str(error))))
+
+
+def _enter(namespace: Namespace) -> None:
+    descriptor = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            setns(descriptor, CLONE_NEWNET)
+        except PermissionError:
+            # A container that this very user has made: whoever owns its user namespace may enter.
+            if namespace.pid is None:
+                raise
+            user = os.open(f"/proc/{namespace.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            setns(user, CLONE_NEWUSER)
+            setns(descriptor, CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
+
+
+def _look_around(namespace: Namespace) -> View:
+    return View(namespace, read_settings(), sockets.read(), counters.read())
+
+
+def _named() -> list[tuple[str, tuple[int, int]]]:
+    found = []
+    try:
+        names = sorted(os.listdir(_NAMED))
+    except OSError:
+        return []
+    for name in names:
+        try:
+            status = os.stat(_NAMED / name)
+        except OSError:
+            continue
+        found.append((name, (status.st_dev, status.st_ino)))
+    return found

@@ -1,0 +1,125 @@
+"""Which file sets a sysctl at boot: the same files, in the same order, as ``sysctl --system``.
+
+Of files with the same name only the one in the first directory counts; they are applied sorted by
+name, whatever directory they are in, and the last one wins; /etc/sysctl.conf comes after them all.
+systemd does the same, but reads /etc/sysctl.conf only where /etc/sysctl.d has a link to it.
+
+Sources: sysctl(8) of procps-ng 4, "SYSTEM FILE PRECEDENCE"; sysctl.d(5) of systemd.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DIRECTORIES = (
+    "/etc/sysctl.d",
+    "/run/sysctl.d",
+    "/usr/local/lib/sysctl.d",
+    "/usr/lib/sysctl.d",
+    "/lib/sysctl.d",
+)
+LAST = "/etc/sysctl.conf"
+
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A line that sets a sysctl: in which file, which line of it, and to what."""
+
+    file: str
+    line: int
+    value: str
+
+    @property
+    def number(self) -> int | None:
+        """The value as the kernel reads it, hexadecimal and octal too; None if it is no number."""
+        octal = len(self.value) > 1 and self.value[0] == "0" and self.value.isdigit()
+        try:
+            return int(self.value, 8 if octal else 0)
+        except ValueError:
+            return None
+
+
+def files(root: str = "/") -> list[str]:
+    """The files that set sysctls at boot, in the order in which they are applied."""
+    by_name: dict[str, str] = {}
+    for directory in DIRECTORIES:
+        place = _under(root, directory)
+        try:
+            names = os.listdir(place)
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".conf"):
+                by_name.setdefault(name, str(place / name))
+    found = [by_name[name] for name in sorted(by_name)]
+    last = _under(root, LAST)
+    return [*found, str(last)] if last.is_file() else found
+
+
+def settings(name: str, root: str = "/") -> list[Setting]:
+    """All lines that set this sysctl, in the order in which they are applied: the last one wins.
+
+    A line that names it with a pattern (net.ipv4.tcp_*) gives way to any that names it in full.
+    """
+    exact: list[Setting] = []
+    by_pattern: list[Setting] = []
+    for file in files(root):
+        for number, key, value in _assignments(file):
+            if key == name:
+                exact.append(Setting(file, number, value))
+            elif any(sign in key for sign in "*?[") and fnmatch.fnmatchcase(name, key):
+                by_pattern.append(Setting(file, number, value))
+    return [*by_pattern, *exact]
+
+
+def is_read_at_boot(setting: Setting, root: str = "/") -> bool:
+    """False for a line of /etc/sysctl.conf that systemd does not read.
+
+    ``sysctl --system`` would apply it, but with systemd nobody runs that at boot.
+    """
+    if setting.file != str(_under(root, LAST)) or not _under(root, "/run/systemd/system").is_dir():
+        return True
+    linked = (file for file in files(root) if file != setting.file)
+    return any(os.path.realpath(file) == os.path.realpath(setting.file) for file in linked)
+
+
+def parse(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """(line number, name with dots, value) of each assignment in a sysctl.d file."""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        # A leading "-" only says that a failure does not matter.
+        key, equals, value = text.removeprefix("-").partition("=")
+        if equals:
+            yield number, _dotted(key.strip()), value.strip()
+
+
+def _dotted(key: str) -> str:
+    """net/ipv4/tcp_fastopen is net.ipv4.tcp_fastopen; what comes first is the separator."""
+    slash, dot = key.find("/"), key.find(".")
+    if slash != -1 and (dot == -1 or slash < dot):
+        return key.translate(str.maketrans("/.", "./"))
+    return key
+
+
+def _assignments(file: str) -> Iterator[tuple[int, str, str]]:
+    # A link to /dev/null masks a file of the same name; only regular files are read.
+    if not os.path.isfile(file):
+        return
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+            lines = opened.read(_MOST_BYTES).splitlines()
+    except OSError:
+        return
+    yield from parse(lines)
+
+
+def _under(root: str, path: str) -> Path:
+    return Path(root) / path.removeprefix("/")
