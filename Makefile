@@ -5,7 +5,7 @@ JOBS ?= 8
 RUNS ?= 200
 SOAK_JOBS ?= 8
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak reports clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfocheck demo
@@ -23,6 +23,9 @@ bench: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(BIN)/python bench/soak.py --runs $(RUNS) --jobs $(SOAK_JOBS)
+
+reports: $(VENV)/.installed
+	$(BIN)/python reports/make.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

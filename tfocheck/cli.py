@@ -740,16 +740,17 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     import asyncio
 
     from tfocheck import privileges
-    from tfocheck.report.progress import ProgressLine
+    from tfocheck.report.progress import Progress, view
     from tfocheck.runner import run
     from tfocheck.tcp.link import Link
 
-    progress = None
-    if not options.quiet and sys.stderr is not None and sys.stderr.isatty():
-        progress = ProgressLine(sys.stderr, len(settings.cases), len(targets))
+    progress = shown = None
+    if not options.quiet and sys.stderr is not None:
+        progress = Progress(len(settings.cases), [target.text for target in targets])
+        shown = view(sys.stderr, progress)
 
     async def watched() -> Report:
-        ticker = asyncio.create_task(progress.show()) if progress else None
+        ticker = asyncio.create_task(shown.show()) if shown else None
         try:
             with _cancelled_by_sigterm():
                 return await run(targets, settings, link, progress)

@@ -45,9 +45,15 @@ class Flags(enum.IntFlag):
     CWR = 0x80
 
     def __str__(self) -> str:
-        names = (flag.name or "" for flag in type(self) if flag in self)
-        order = {"SYN": 0, "FIN": 1, "RST": 2, "PSH": 3, "URG": 4, "ACK": 5}
-        return ",".join(sorted(names, key=lambda name: order.get(name, 9))) or "none"
+        return _flags_in_words(self)
+
+
+@cache
+def _flags_in_words(flags: Flags) -> str:
+    """Worked out once: a report names the flags of thousands of segments."""
+    names = (flag.name or "" for flag in Flags if flag in flags)
+    order = {"SYN": 0, "FIN": 1, "RST": 2, "PSH": 3, "URG": 4, "ACK": 5}
+    return ",".join(sorted(names, key=lambda name: order.get(name, 9))) or "none"
 
 
 class NotTcpError(ValueError):

@@ -1,0 +1,174 @@
+"""Makes the sample reports in this directory and the README's table of servers: ``make reports``.
+
+Each lab scenario is checked as ``tfocheck lab run`` does, and what chance put into the report is
+taken out (``normal``), so that making them twice gives the same files.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import normal  # noqa: E402
+
+from tfocheck.case import AddressReport, Report  # noqa: E402
+from tfocheck.errors import TfocheckError  # noqa: E402
+from tfocheck.grade import Judgement  # noqa: E402
+from tfocheck.lab.scenarios import OFF_PORT, SCENARIOS  # noqa: E402
+
+SERVERS = ("linux", "nginx", "haproxy", "linux-cookieless")
+"""The columns of the README's table."""
+
+IN_FULL = (*SERVERS, "farm-three-keys", "option-stripped")
+"""With JSON and HTML beside the text."""
+
+WITH_PACKETS = ("linux",)
+BY_CHANCE = ("synack-loss",)
+"""What is lost there differs from run to run, and with it what was seen."""
+
+LEFT_TO_CHANCE = ("farm-three-keys", "farm-dnat", "nat-pool")
+"""Which server or address a connection meets is chance: of these samples only ``SETTLED`` is shown,
+while the conclusion is that of the whole run."""
+
+# Which cookie a connection gets is chance, what a server says to that of another one is not.
+SETTLED = ("control.*", "path.*", "cookie.request", "farm.*")
+SETTLED_LABEL = "one cookie, another port"
+
+MIDDLEBOXES = tuple(
+    name for name, each in SCENARIOS.items() if each.path is not None and name not in BY_CHANCE
+)
+NAMES = tuple(dict.fromkeys((*IN_FULL, *MIDDLEBOXES)))
+
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- made by make reports -->\n", "<!-- up to here -->\n"
+_IN_CELLS = ("pass", "fail", "warn", "inconclusive", "error", "skip", "info")
+
+
+def main() -> int:
+    """Make all samples, or those that are named, and the README's table."""
+    names = sys.argv[1:] or NAMES
+    for name in names:
+        print(name, flush=True)
+        make(name, HERE)
+    README.write_text(with_table(README.read_text(), HERE))
+    return 0
+
+
+def make(name: str, folder: Path) -> None:
+    """Check a scenario and write its sample reports into a folder."""
+    from tfocheck.lab.runner import run_in_lab
+
+    def in_lab(target: str) -> int:
+        judgement = judge([target, "-4", "--off-port", str(OFF_PORT)], name in LEFT_TO_CHANCE)
+        _write(judgement, name, folder)
+        return 0
+
+    if run_in_lab(SCENARIOS[name], in_lab) != 0:
+        raise TfocheckError(f"{name}: no report was made")
+
+
+def judge(arguments: Sequence[str], is_chance: bool) -> Judgement:
+    """What a check with these arguments finds, less what chance decides."""
+    import asyncio
+
+    from tfocheck import cli, grade
+    from tfocheck.runner import run
+    from tfocheck.tcp.link import Link
+
+    targets, settings, _, _ = cli.prepare(arguments)
+    link = Link.open()
+    try:
+        report = asyncio.run(run(targets, settings, link))
+    finally:
+        link.close()
+    judgement = grade.judge(normal.normal(report))
+    return replace(judgement, report=normal.normal(_settled(report))) if is_chance else judgement
+
+
+def _settled(report: Report) -> Report:
+    def of(address: AddressReport) -> AddressReport:
+        results = tuple(
+            replace(each, flows=tuple(f for f in each.flows if f.label == SETTLED_LABEL))
+            for each in address.results
+            if any(fnmatch.fnmatchcase(each.case.id, glob) for glob in SETTLED)
+        )
+        return replace(address, results=results)
+
+    return replace(report, addresses=tuple(map(of, report.addresses)))
+
+
+def file_names(name: str) -> tuple[str, ...]:
+    """The files of a sample."""
+    kinds = [".txt"]
+    kinds += [".json", ".html"] if name in IN_FULL else []
+    kinds += [".pcapng"] if name in WITH_PACKETS else []
+    return tuple(f"{name}{kind}" for kind in kinds)
+
+
+def _write(judgement: Judgement, name: str, folder: Path) -> None:
+    from tfocheck.report import html, json_report, pcapng
+    from tfocheck.report.table import Style, render
+
+    made: dict[str, Callable[[], str | bytes]] = {
+        ".txt": lambda: render(judgement, Style(width=100)),
+        ".json": lambda: json_report.dumps(judgement),
+        ".html": lambda: html.dumps(judgement),
+        ".pcapng": lambda: pcapng.dumps(judgement),
+    }
+    for file_name in file_names(name):
+        content = made[Path(file_name).suffix]()
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / file_name).write_bytes(data)
+
+
+# The README's table
+
+
+def with_table(readme: str, folder: Path) -> str:
+    """The README with the table that the samples in this folder give."""
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise TfocheckError(f"{README.name} has no lines {BEGIN.strip()} and {END.strip()}")
+    samples = {name: json.loads((folder / f"{name}.json").read_text()) for name in SERVERS}
+    return f"{head}{begin}{table(samples)}{end}{tail}"
+
+
+def table(samples: Mapping[str, Mapping[str, Any]]) -> str:
+    """Server by section, in Markdown: how many cases of the section have which verdict."""
+    addresses = {name: sample["addresses"][0] for name, sample in samples.items()}
+    sections = dict.fromkeys(
+        _section(result) for address in addresses.values() for result in address["results"]
+    )
+    rows = [["section", *(f"[{name}](reports/{name}.txt)" for name in addresses)]]
+    rows.append(["---"] * len(rows[0]))
+    for section in sorted(sections, key=lambda name: (name.startswith("RFC"), name)):
+        row = [
+            _cell(each["verdict"] for each in address["results"] if _section(each) == section)
+            for address in addresses.values()
+        ]
+        rows.append([section, *row])
+    rows.append(["**grade**", *(f"**{each['grade'] or '-'}**" for each in addresses.values())])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _section(result: Mapping[str, Any]) -> str:
+    return " ".join(str(result["section"]).split(" ")[:2])
+
+
+def _cell(verdicts: Iterable[str]) -> str:
+    found = Counter(verdicts)
+    return ", ".join(f"{found[each]} {each}" for each in _IN_CELLS if found[each])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
