@@ -48,6 +48,9 @@ INSISTENCE = 3.5
 LEAST_TO_BLAME = 3
 """So many attempts must agree that something is missing, however few the user wants."""
 
+MORE_KEYS = 20
+"""So many more attempts where each may meet another server of a farm, with a key of its own."""
+
 _BAD = (Verdict.FAIL, Verdict.WARN)
 _DECIDED = tuple(verdict for verdict in Verdict if verdict is not Verdict.INCONCLUSIVE)
 
@@ -525,6 +528,8 @@ class Probe:
         """
         need = need or self.attempts
         tries = 3 * max(need, LEAST_TO_BLAME) + 2
+        if other_key is not None:
+            tries += MORE_KEYS
         agreed: dict[Verdict, list[tuple[Outcome, list[Flow]]]] = {}
         silent: list[tuple[str, list[Flow]]] = []
         unusable: list[UnusableError] = []
