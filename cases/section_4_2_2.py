@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 
 from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
 from tfocheck.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
@@ -11,6 +12,9 @@ from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
 
 FLOWS_TO_WATCH = 2
+
+COPIES = 4
+"""So often a SYN is sent again until something comes of it: copies and answers may get lost."""
 
 
 async def _key_is_the_same(probe: Probe) -> None:
@@ -306,6 +310,19 @@ async def stream_integrity(probe: Probe) -> Outcome:
     return await probe.agree(attempt, together=False)
 
 
+async def _answers_to_copies(
+    probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
+) -> list[Captured]:
+    """What comes of sending the SYN again; several times, for one copy may well get lost."""
+    known = len(flow.received)
+    wait = probe.session.round_trips.syn_wait(probe.session.timeout)
+    for _ in range(COPIES):
+        await repeat()
+        if await flow.wait(lambda: bool(flow.control_segments(known)), wait):
+            break
+    return flow.control_segments(known)
+
+
 @case(
     "open.duplicate-syn",
     section="4.2.2",
@@ -345,17 +362,10 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             if flow.has_ended:
                 # Then the copy rightly opens another connection.
                 return probe.skipped("the application closes before a second copy can come")
-            known = len(flow.received)
-            await flow.repeat_syn()
-
-            def came_back() -> list[Captured]:
-                # A SYN-ACK again, or a plain ACK for a segment below the window
-                # (RFC 9293 section 3.10.7.4).
-                return flow.control_segments(known)
-
-            wait = probe.session.round_trips.syn_wait(probe.session.timeout)
-            await flow.wait(lambda: bool(came_back()), wait)
-            for captured in came_back():
+            # A SYN-ACK again, or a plain ACK for a segment below the window
+            # (RFC 9293 section 3.10.7.4).
+            came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
+            for captured in came_back:
                 segment = captured.segment
                 if segment.is_reset:
                     return probe.breach("the second copy of the SYN was answered with a reset")
@@ -364,7 +374,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                         "the second copy of the SYN opened a second connection (another ISN)",
                         conclusive=True,
                     )
-            again = "acknowledged again" if came_back() else "not answered"
+            again = "acknowledged again" if came_back else "not answered"
             mute = await probe.application_is_mute()
             wrong = None if mute else await probe.serves(flow)
             if not wrong and not mute and await probe.answers(flow) > 1:
@@ -374,7 +384,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                 )
             if not wrong:
                 return probe.passed(
-                    f"{again}, one connection that works", conclusive=bool(came_back())
+                    f"{again}, one connection that works", conclusive=bool(came_back)
                 )
         async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
             _must_be_open(flow, len(data))
@@ -571,19 +581,22 @@ async def syn_without_option(probe: Probe) -> Outcome:
             if flow.has_ended:
                 # Then a reset is the right answer.
                 return probe.skipped("the application closes before the SYN can come again")
-            known = len(flow.received)
-            await flow.repeat_syn(probe.session.syn_options(flow=flow), b"")
-            came_back = await flow.wait(
-                lambda: bool(flow.control_segments(known)),
-                probe.session.round_trips.syn_wait(probe.session.timeout),
-            )
+            bare = probe.session.syn_options(flow=flow)
+            came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
             if flow.reset is not None:
                 return probe.breach("the bare SYN of the same ISN was answered with a reset")
+            if any(
+                each.segment.is_syn_ack and each.segment.seq != flow.server_isn
+                for each in came_back
+            ):
+                return probe.breach(
+                    "the bare SYN of the same ISN opened another connection: the first was given up"
+                )
             again = "acknowledged again" if came_back else "not answered"
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
             if wrong:
                 return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
-            return probe.passed(f"{again}, and the connection goes on", conclusive=came_back)
+            return probe.passed(f"{again}, and the connection goes on", conclusive=bool(came_back))
 
     return await probe.agree(attempt, together=False)
 

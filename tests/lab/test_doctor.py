@@ -430,10 +430,12 @@ def shown_and_hidden() -> list[str]:
     """What doctor prints where nginx lives, and the keys that are set there."""
     namespaces.setns(os.open(servers_namespace().path, os.O_RDONLY), namespaces.CLONE_NEWNET)
     SYSCTL.write_text("1")
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        cli.main(["doctor"])
-    sample = printed.getvalue()
+    sample = ""
+    while "nginx[2] +1" not in sample:  # until nginx has started its worker
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            cli.main(["doctor"])
+        sample = printed.getvalue()
     keys = ["0a1b2c3d-11111111-22222222-33333333", "4a5b6c7d-44444444-55555555-66666666"]
     SYSCTL.with_name("tcp_fastopen_key").write_text(",".join(keys))
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

@@ -178,7 +178,7 @@ def _nginx_configuration(scenario: Scenario) -> str:
     # its temporary directories to www-data and fail.
     return f"""\
 daemon off;
-master_process off;
+worker_processes 1;
 user root root;
 pid nginx.pid;
 error_log stderr;
