@@ -98,6 +98,13 @@ def test_the_page_has_what_the_report_has(number: int) -> None:
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
 
 
+def test_what_is_not_known_is_left_out() -> None:
+    address = dataclasses.replace(make_address(), rtt=None, cookie_bytes=None)
+    page = page_of(make_report(address))
+    assert "round trip" not in page.text.partition("The run")[2].partition("packets")[0]
+    assert "\\u2013" not in page.text
+
+
 def test_a_fault_of_the_path_comes_first_and_is_called_one() -> None:
     case = make_case("path.option-dropped", section="7.1", level=Level.PATH)
     fault = make_result(case, Verdict.FAIL, "no SYN with option 34 gets past 10.77.1.2")

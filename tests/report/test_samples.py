@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from graded import require
 from read_back import check_report, read_packets
+from sample import make_case, make_flow, make_result
 
 from tfocheck.case import load_cases
 from tfocheck.report import html
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT / "reports"
 STALE = "run `make reports`, look at what changed, and commit it"
 
@@ -106,8 +107,6 @@ def test_chance_is_taken_out_of_what_was_seen_and_nothing_else() -> None:
 
 
 def test_related_cookies_stay_related() -> None:
-    from sample import make_case, make_flow, make_result
-
     flow = make_flow()
     issued = bytes.fromhex("0a1b2c3d4e5f6071")
     answer = flow.packets[1]
