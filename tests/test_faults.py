@@ -41,6 +41,7 @@ FOLLOWS = {
     "constant-cookie": {"cookie.source-bound"},
     "cookie-is-address": {"forged.constant"},
     "many-keys": {"cookie.repeatable", "cookie.port-independent"},
+    "second-connection": {"open.syn-without-option"},
     "loses-syn-data": {"open.sizes", "open.syn-without-option", "open.fin-after-data"},
     "doubles-syn-data": {"open.sizes", "open.duplicate-syn"},
     "ignores-fin": {"option.without-syn"},
