@@ -236,9 +236,11 @@ def chart(plain: Sequence[float], fast: Sequence[float]) -> Chart | None:
     """Place the seconds to the first byte of an answer; None where one side has none."""
     if not plain or not fast:
         return None
-    left, right, top, row = 12.0, WIDTH - 22.0, 8.0, 46.0
     step = _nice_step(max(*plain, *fast) * 1000 / 4)
     last = max(1, math.ceil(max(*plain, *fast) * 1000 / step - 1e-9))
+    # Half of the last label stands beyond the end of the axis.
+    beyond = max(22.0, 3.7 * len(f"{step * last:g} ms"))
+    left, right, top, row = 12.0, WIDTH - beyond, 8.0, 46.0
 
     def x(seconds: float) -> float:
         return round(left + (right - left) * seconds * 1000 / (step * last), 1)
