@@ -43,25 +43,27 @@ FAULTS = {
     "wrong-tsecr": "open.timestamps",
 }
 
+_BEHIND_HOP_2 = "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"
+
 BOXES = {
     # Scenario → (the case that names it, where it is).
-    "option-stripped": ("path.option-stripped", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
+    "option-stripped": ("path.option-stripped", _BEHIND_HOP_2),
     "option-stripped-reply": ("path.option-stripped", "on the way back"),
-    "option-dropped": ("path.option-dropped", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
+    "option-dropped": ("path.option-dropped", _BEHIND_HOP_2),
     "syn-data-dropped": (
         "path.syn-data-dropped",
-        "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)",
+        _BEHIND_HOP_2,
     ),
-    "after-open-dropped": ("path.after-open", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
-    "cookie-changed": ("path.cookie-changed", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
+    "after-open-dropped": ("path.after-open", _BEHIND_HOP_2),
+    "cookie-changed": ("path.cookie-changed", _BEHIND_HOP_2),
     "ack-rewritten": ("path.sequence-rewritten", "on the way back"),
     "nat-pool": ("path.source-changes", "our address changes"),
     "synproxy": ("path.proxy", "at hop 2"),
     "transparent-proxy": ("path.proxy", "at hop 2"),
-    "isn-shifted": ("path.trace", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
-    "option-moved": ("path.trace", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
-    "mss-clamped": ("path.trace", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
-    "timestamps-removed": ("path.trace", "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"),
+    "isn-shifted": ("path.trace", _BEHIND_HOP_2),
+    "option-moved": ("path.trace", _BEHIND_HOP_2),
+    "mss-clamped": ("path.trace", _BEHIND_HOP_2),
+    "timestamps-removed": ("path.trace", _BEHIND_HOP_2),
     "farm-three-keys": ("farm.one-key", "of 16: servers behind this address don't share a key"),
     "farm-dnat": ("farm.one-key", "of 16: servers behind this address don't share a key"),
 }

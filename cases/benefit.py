@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from tfocheck.case import Level, Outcome, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, case
 from tfocheck.lane import SLOW_PATH
 from tfocheck.probe import Probe, UnansweredError, UnusableError
 from tfocheck.tcp.flow import Flow
@@ -26,7 +26,7 @@ PAIRS = 5
     why="Fast Open has a price: a queue to guard, and requests that may come twice. This is what "
     "comes back for it: up to a round trip for each new connection on a long path, next to "
     "nothing on a short one.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
 )
 async def latency(probe: Probe) -> Outcome:
     """

@@ -48,7 +48,7 @@ async def plain_syn(probe: Probe) -> Outcome:
         flows.append(flow)
         session.answerable.append(flow)
         await flow.send_syn(session.syn_options(flow=flow))
-        await flow.wait(lambda: bool(flow.syn_acks or flow.reset or flow.icmp), session.timeout)
+        await flow.wait(lambda: flow.is_answered, session.timeout)
         session.learn_round_trip(flow)
         session.close_later(flow)
         if flow.syn_ack is not None or how_unanswered(flow) != "no answer":

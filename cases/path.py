@@ -15,6 +15,7 @@ from tfocheck.probe import Probe, UnusableError
 from tfocheck.route import DATA, OPEN, OPTION
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
+from tfocheck.tcp.quote import Change
 
 MOST_KEYS = 4
 """More different cookies than this among ``MANY_REQUESTS`` are no farm's: our address changes."""
@@ -96,11 +97,10 @@ async def option_stripped(probe: Probe) -> Outcome:
     route = await probe.route()
     change = route.changed("fast-open", OPTION)
     if change is not None:
-        what, where = change
-        return probe.breach(f"{what.what} {where}", conclusive=True)
+        return _changed(probe, change)
     holes = _hole(probe, answers)
     if holes:
-        _mark(answers[:1])
+        answers[0].decided = True
         return probe.breach(
             f"the SYN-ACK has {holes} bytes of NOPs where a plain one has none: the server answered"
             " with an option, and a box on the way back took it out",
@@ -157,8 +157,7 @@ async def syn_data_dropped(probe: Probe) -> Outcome:
     route = await probe.route()
     change = route.changed("data")
     if change is not None:
-        what, where = change
-        return probe.breach(f"{what.what} {where}", conclusive=True)
+        return _changed(probe, change)
     if silence is None:
         return probe.info("SYNs with data are answered, and no router quotes them without it")
     lost = route.vanished(DATA) or route.vanished(OPEN)
@@ -256,8 +255,7 @@ async def cookie_changed(probe: Probe) -> Outcome:
     change = route.changed("fast-open", OPEN)
     if change is None:
         return probe.info("no router quotes another cookie than was sent")
-    what, where = change
-    return probe.breach(f"{what.what} {where}", conclusive=True)
+    return _changed(probe, change)
 
 
 @case(
@@ -288,7 +286,7 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
     contradicting = [
         (flow, found)
         for flow in flows
-        if (found := routing.is_syn_ack_with_early_ack(flow.packets)) is not None
+        if (found := routing.contradicting_acks(flow.packets)) is not None
     ]
     misfits = [flow for flow in flows if flow.misfits and flow.syn_ack is None]
     if contradicting:
@@ -493,14 +491,15 @@ async def trace(probe: Probe) -> Outcome:
     return probe.info(f"{count}; {'; '.join(changes + lost) or 'nothing is changed on the way'}")
 
 
+def _changed(probe: Probe, change: tuple[Change, str]) -> Outcome:
+    """What a quote proves: the change, and between which hops."""
+    what, where = change
+    return probe.breach(f"{what.what} {where}", conclusive=True)
+
+
 def _at(where: str | None) -> str:
     return f"; they end {where}" if where else ""
 
 
 def _hops(count: int) -> str:
     return f"{count} hop{'s' if count != 1 else ''}"
-
-
-def _mark(flows: list[Flow]) -> None:
-    for flow in flows:
-        flow.decided = True

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
 from tfocheck.probe import OptionArea, Probe, Syn, UnusableError
 from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.flow import Flow
@@ -86,7 +86,7 @@ async def cookie_format(probe: Probe) -> Outcome:
     advice=_LAX_PARSER,
     why="Where two ends, or a firewall and the server, read an illegal option differently, they "
     "do not agree on whether data was accepted. A lax parser is also where forgeries get in.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data", "cookie.not-volunteered"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-odd-as-request", "accepts-odd"),
 )
 async def odd_length(probe: Probe) -> Outcome:
@@ -110,7 +110,7 @@ async def odd_length(probe: Probe) -> Outcome:
     advice=_LAX_PARSER,
     why="One byte is guessed within 256 SYNs, three within seventeen million. And whoever takes "
     "such an option for a request hands out cookies in reply to rubbish.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data", "cookie.not-volunteered"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-short-as-request",),
 )
 async def too_short(probe: Probe) -> Outcome:
@@ -134,7 +134,7 @@ async def too_short(probe: Probe) -> Outcome:
     advice=_LAX_PARSER,
     why="Stacks keep a cookie in 16 bytes. One that takes a longer cookie may read, or write, "
     "beyond them: that is how parsers are broken into.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data", "cookie.not-volunteered"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-long-as-request",),
 )
 async def too_long(probe: Probe) -> Outcome:
@@ -292,7 +292,7 @@ async def without_syn(probe: Probe) -> Outcome:
     "in front that reads options, must find it at odd places too. Update whichever does not.",
     why="Every client's system orders and pads its options in its own way. A server that minds "
     "works with some systems and not with others, which is hard to find out later.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("needs-alignment",),
 )
 async def unaligned(probe: Probe) -> Outcome:
@@ -327,7 +327,7 @@ async def unaligned(probe: Probe) -> Outcome:
     "Update it, or report it to its maker.",
     why="A firewall stops reading at the end of the list. If the server reads on, options can be "
     "smuggled past it.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data", "cookie.not-volunteered"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("reads-past-eol",),
 )
 async def after_eol(probe: Probe) -> Outcome:
@@ -404,7 +404,7 @@ async def illegal_length(probe: Probe) -> Outcome:
     "load balancers on the way (a limit on option bytes), then at the server's stack.",
     why="The everyday options take 19 bytes, one with a cookie of 16 bytes takes 18: padded, that "
     "is all 40. What trips over a full header trips over real clients.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("drops-crowded-syn",),
 )
 async def crowded(probe: Probe) -> Outcome:
@@ -451,7 +451,7 @@ async def crowded(probe: Probe) -> Outcome:
     "34.",
     why="A parser that checks one of the two and acts on the other is a door without a lock. "
     "Which one wins is reported because a firewall may look at the other.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-any-cookie",),
 )
 async def duplicate(probe: Probe) -> Outcome:
@@ -515,7 +515,7 @@ async def duplicate(probe: Probe) -> Outcome:
     "clients ask for ever: update the stack. Not to answer kind 254 at all is fine.",
     why="Old clients (Linux before 4.1) know this form only. A server that mixes the two forms "
     "gives them cookies that they can't read.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("mixes-kinds",),
 )
 async def experimental(probe: Probe) -> Outcome:

@@ -9,8 +9,8 @@ import itertools
 import secrets
 import time
 
-from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import Probe, Syn, UnansweredError, UnusableError
+from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
+from tfocheck.probe import Probe, Syn
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 
@@ -41,7 +41,7 @@ _JUDGED = (
         "The cookie is the only proof that a client is where it says it is. If any bytes will do, "
         "an attacker has the server work for, and answer, addresses that never asked. " + _JUDGED
     ),
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-any-cookie", "answers-rejected-data"),
 )
 async def random_cookie(probe: Probe) -> Outcome:
@@ -83,7 +83,7 @@ async def random_cookie(probe: Probe) -> Outcome:
         "These are what comes out where no key was set or no MAC was made, and what an attacker "
         "tries first. " + _JUDGED
     ),
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-zero",),
 )
 async def constant_cookie(probe: Probe) -> Outcome:
@@ -118,7 +118,7 @@ async def constant_cookie(probe: Probe) -> Outcome:
         "Compared over 4 bytes only, a cookie is guessed within 2^32 SYNs: at a million a second, "
         "in little more than an hour. " + _JUDGED
     ),
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-prefix",),
 )
 async def truncated_cookie(probe: Probe) -> Outcome:
@@ -208,7 +208,7 @@ async def port_independent(probe: Probe) -> Outcome:
     expected="acknowledges the SYN only and answers nothing before the handshake has ended",
     advice=_FORGERY,
     why=("Each bit that is not compared halves the work of guessing a cookie. " + _JUDGED),
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("checks-prefix-only",),
 )
 async def bit_flip(probe: Probe) -> Outcome:
@@ -252,7 +252,7 @@ async def bit_flip(probe: Probe) -> Outcome:
     "then switch Fast Open off (Linux: clear bit 0x2 of net.ipv4.tcp_fastopen).",
     why="A server's own cookies have one length, so its code for all others is hardly ever run: a "
     "length that is trusted there lets one packet stop the server, or get in.",
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("dies-on-length",),
     turn=Turn.RISKY,
 )
@@ -325,25 +325,8 @@ async def extended_cookie(probe: Probe) -> Outcome:
 
 async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> list[bytes]:
     """Cookies issued to one of our addresses, on fresh ports."""
-
-    async def one() -> bytes | None:
-        label = f"cookie request from {source or probe.session.source}"
-        async with probe.beside_others(label, FastOpen(), rejected=True, source=source) as flow:
-            option = flow.offered
-            return option.cookie if option is not None and option.has_legal_cookie else None
-
-    async def persistently() -> bytes | None:
-        for _ in range(probe.attempts + 2):
-            try:
-                cookie = await one()
-            except (UnansweredError, UnusableError):
-                continue
-            if cookie is not None:
-                return cookie
-        return None
-
-    found = await asyncio.gather(*(persistently() for _ in range(count)))
-    return [cookie for cookie in found if cookie is not None]
+    label = f"cookie request from {source or probe.session.source}"
+    return await probe.cookies_now(count, source=source, label=label)
 
 
 @case(
@@ -358,7 +341,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     "answers requests by itself.",
     why="Several cookies for one address are legal, but often a sign of several keys. A client "
     "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
 )
 async def repeatable(probe: Probe) -> Outcome:
     """
@@ -406,7 +389,7 @@ async def repeatable(probe: Probe) -> Outcome:
         "Otherwise a single cookie, fairly asked for, opens connections in everybody's name: the "
         "server works on spoofed requests and answers their victims. " + _JUDGED
     ),
-    needs=("open.data-acked", "path.after-open", "control.syn-data"),
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("ignores-source",),
 )
 async def source_bound(probe: Probe) -> Outcome:
@@ -537,7 +520,7 @@ def _weakness(cookie: bytes, address: bytes) -> str | None:
     why="A cookie that never expires is stolen once and of use for ever; one that lives for "
     "minutes has clients fall back all the time. And when the key changes, not every cookie out "
     "there should die at once.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     option=Option.SOAK,
     turn=Turn.INTRUSIVE,
 )

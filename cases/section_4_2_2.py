@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 
-from tfocheck.case import Level, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
 from tfocheck.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
@@ -15,28 +15,6 @@ FLOWS_TO_WATCH = 2
 
 COPIES = 4
 """So often a SYN is sent again until something comes of it: copies and answers may get lost."""
-
-
-async def _key_is_the_same(probe: Probe) -> None:
-    """Go on only if the cookie that was valid still is: the server's key has not changed."""
-    data = probe.payload.data
-    async with probe.alone("control: valid cookie", FastOpen(probe.cookie), data=data) as flow:
-        _must_be_open(flow, len(data))
-
-
-RFC_3390_SEGMENTS = 4
-RFC_6928_SEGMENTS = 10
-
-
-def _initial_window(segments: int, mss: int) -> int:
-    """The upper bound of the initial window in bytes, RFC 3390 (4 segments) or RFC 6928 (10)."""
-    return min(segments * mss, max(2 * mss, 4380 if segments == RFC_3390_SEGMENTS else 14600))
-
-
-def _must_be_open(flow: Flow, size: int) -> None:
-    """Go on only if the valid cookie was honoured this time; else the attempt proves nothing."""
-    if flow.acknowledged != 1 + size:
-        raise UnusableError("the valid cookie was not honoured this time")
 
 
 @case(
@@ -54,7 +32,7 @@ def _must_be_open(flow: Flow, size: int) -> None:
     "net.ipv4.tcp_fastopen_key).",
     why="Stale cookies are no attack but everyday life: each change of the key, or of a client's "
     "address, makes them. Those clients must not pay with lost connections or doubled orders.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("delivers-rejected-data", "breaks-after-reject"),
 )
 async def fallback(probe: Probe) -> Outcome:
@@ -181,7 +159,7 @@ async def data_acked(probe: Probe) -> Outcome:
     "on purpose.",
     why="Data that lies in a buffer until the ACK comes saves no time: the client waits as long "
     "as ever, and the server bears the risks of Fast Open all the same.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("holds-data",),
 )
 async def early_answer(probe: Probe) -> Outcome:
@@ -198,7 +176,7 @@ async def early_answer(probe: Probe) -> Outcome:
 
     async def attempt() -> Outcome:
         async with probe.alone("valid cookie with data", FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
+            probe.must_be_open(flow)
             syn_ack = flow.syn_ack
             if await probe.early_answer(flow) and syn_ack is not None:
                 probe.point_out(flow, flow.early_data[0])
@@ -233,7 +211,7 @@ async def early_answer(probe: Probe) -> Outcome:
     why="A client may have a cookie and nothing to send yet: it waits for the server to speak "
     "first, or its application has not written. It should connect no worse than without the "
     "cookie.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("needs-data", "stalls-without-data"),
 )
 async def no_data(probe: Probe) -> Outcome:
@@ -275,7 +253,7 @@ async def no_data(probe: Probe) -> Outcome:
     "`fastopen=`, haproxy: no `tfo`).",
     why="A byte that is lost or doubled at the seam damages requests, now and then and silently. "
     "The one thing that TCP promises would not hold, and no application checks it.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("loses-syn-data", "doubles-syn-data"),
 )
 async def stream_integrity(probe: Probe) -> Outcome:
@@ -296,7 +274,7 @@ async def stream_integrity(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         label = "half a request on the SYN"
         async with probe.alone(label, FastOpen(probe.cookie), data=head) as flow:
-            _must_be_open(flow, len(head))
+            probe.must_be_open(flow)
             wrong = await probe.serves(flow, rest)
             if wrong:
                 return probe.breach(
@@ -338,7 +316,7 @@ async def _answers_to_copies(
     "server.",
     why="Networks double packets, and clients repeat them. With a second connection for the "
     "second copy, orders are placed twice.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("second-connection", "delivers-copy", "resets-copy"),
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
@@ -357,7 +335,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         label = "the same SYN twice"
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
+            probe.must_be_open(flow)
             await probe.early_answer(flow)
             if flow.has_ended:
                 # Then the copy rightly opens another connection.
@@ -387,7 +365,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                     f"{again}, one connection that works", conclusive=bool(came_back)
                 )
         async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
+            probe.must_be_open(flow)
             if await probe.serves(flow):
                 return probe.skipped("a SYN that comes once is not served either")
         return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
@@ -408,7 +386,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     "so with a Linux server look for a SYN proxy or load balancer in front.",
     why="Some boxes drop a SYN-ACK that carries more than usual. A bare one gets through; if all "
     "are alike, the connection never comes up.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("repeats-data",),
     turn=Turn.LONG,
 )
@@ -441,7 +419,7 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     "the stack needs an update.",
     why="With a fresh cookie a client whose old one is stale is fast again with its next "
     "connection. With a bad one it is turned down again and again.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
 )
 async def fresh_cookie(probe: Probe) -> Outcome:
     """
@@ -470,7 +448,7 @@ async def fresh_cookie(probe: Probe) -> Outcome:
                 return probe.info(
                     "a rejection comes with a fresh cookie, which works", conclusive=True
                 )
-        await _key_is_the_same(probe)
+        await probe.key_is_the_same()
         return probe.breach("the fresh cookie of a rejection is not honoured")
 
     return await probe.agree(attempt, together=False)
@@ -490,7 +468,7 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     "promises.",
     why="One byte and a full segment are where lengths are miscounted. A full one is everyday: a "
     "TLS ClientHello easily fills a SYN.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("truncates-silently",),
 )
 async def sizes(probe: Probe) -> Outcome:
@@ -558,7 +536,7 @@ async def sizes(probe: Probe) -> Outcome:
     "it, or relax that rule.",
     why="That is what comes from a client whose SYN-ACK was lost. A reset turns one lost packet "
     "into a failed connection: with Fast Open the site is less reliable than without.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("resets-bare-syn",),
 )
 async def syn_without_option(probe: Probe) -> Outcome:
@@ -576,7 +554,7 @@ async def syn_without_option(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         label = "then the SYN again, bare"
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
+            probe.must_be_open(flow)
             await probe.early_answer(flow)
             if flow.has_ended:
                 # Then a reset is the right answer.
@@ -597,306 +575,5 @@ async def syn_without_option(probe: Probe) -> Outcome:
             if wrong:
                 return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
             return probe.passed(f"{again}, and the connection goes on", conclusive=bool(came_back))
-
-    return await probe.agree(attempt, together=False)
-
-
-@case(
-    "open.initial-window",
-    section="4.2.2",
-    level=Level.MUST,
-    severity=Severity.MAJOR,
-    title="No more than an initial window before the client's ACK",
-    requirement="Before the handshake ends the server sends no more than an initial window "
-    "(step 6): RFC 3390's 4 segments; RFC 6928's 10 pass as well.",
-    expected="sends no more than RFC 6928's initial window before our first ACK",
-    advice="A spoofed SYN would make the server send a flood to its victim: limit the initial "
-    "window (Linux: `ip route change ... initcwnd 10`).",
-    why="Until the ACK comes the client's address may be spoofed with a stolen cookie. All that "
-    "is sent before can be aimed at a victim, and the window bounds it.",
-    needs=("open.data-acked", "path.after-open"),
-    faults=("floods",),
-    turn=Turn.LONG,
-)
-async def initial_window(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n
-    <- data, together no more than RFC 6928's initial window
-    ...we are silent until the SYN-ACK is repeated...
-    -> ACK
-    <- the rest of the answer
-    -> FIN,ACK
-    """
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing that could fill a window")
-
-    async def attempt() -> Outcome:
-        silent = await probe.silent_open()
-        mss = probe.session.own_mss
-        small, large = (_initial_window(n, mss) for n in (RFC_3390_SEGMENTS, RFC_6928_SEGMENTS))
-        seen = f"{silent.early} bytes before our ACK"
-        if silent.early > large:
-            return probe.breach(f"{seen}: RFC 6928 allows {large}", conclusive=True)
-        if silent.early > small:
-            return probe.passed(f"{seen}: within RFC 6928's 10 segments, not RFC 3390's 4")
-        if not silent.later:
-            return probe.skipped(
-                f"the whole answer has {silent.early} bytes: too short to tell"
-                " (--payload FILE with a request for something long)"
-            )
-        return probe.passed(f"{seen}, more after it: within RFC 3390's 4 segments")
-
-    return await probe.agree(attempt, together=False, need=1)
-
-
-@case(
-    "open.peer-mss",
-    section="RFC 9293 3.7.1",
-    level=Level.MUST,
-    severity=Severity.MAJOR,
-    title="Early data keeps to the client's MSS",
-    requirement="No segment is larger than the MSS that the other side has announced.",
-    expected="sends no segment with more than the 536 bytes that we announce",
-    advice="The stack, or a proxy that answers in its place, must apply the SYN's MSS to early "
-    "data: update it.",
-    why="A client with a small MSS is behind a tunnel or a narrow link. What exceeds it gets "
-    "lost, and the answer that was to come early comes late or never.",
-    needs=("open.data-acked", "path.after-open"),
-    faults=("ignores-mss",),
-)
-async def peer_mss(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, MSS 536, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n
-    <- data before and after our ACK, no segment above 536 bytes
-    -> ACK, FIN,ACK
-    """
-    announced = 536
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing to measure")
-    data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        cookie = FastOpen(probe.cookie)
-        async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
-            _must_be_open(flow, len(data))
-            await probe.early_answer(flow)
-            wrong = await probe.serves(flow)
-            if wrong:
-                raise UnusableError(wrong)
-            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.reply_wait())
-            # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
-            largest = max(
-                captured.gso_size or len(captured.segment.payload) for captured in flow.received
-            )
-            if largest > announced:
-                return probe.breach(
-                    f"a segment of {largest} bytes, though we announced {announced}",
-                    conclusive=True,
-                )
-            if len(flow.stream) <= announced:
-                return probe.skipped(
-                    f"the whole answer has {len(flow.stream)} bytes: too short to tell"
-                )
-            return probe.passed(
-                f"no segment above {largest} bytes; we announced {announced}", conclusive=True
-            )
-
-    return await probe.agree(attempt, together=False)
-
-
-@case(
-    "open.peer-window",
-    section="RFC 9293 3.8.6",
-    level=Level.MUST,
-    severity=Severity.MAJOR,
-    title="Early data keeps to the client's window",
-    requirement="The server sends no more than the window of the SYN, which is never scaled "
-    "(RFC 7323 section 2.2).",
-    expected="sends no more than the 200 bytes of our window before our ACK",
-    advice="The stack, or a proxy that answers in its place, must apply the SYN's window to early "
-    "data: update it.",
-    why="The client throws away what its window does not allow, and waits until it is sent again: "
-    "worse than without Fast Open. Small devices announce small windows for want of memory.",
-    needs=("open.early-answer",),
-    faults=("ignores-window",),
-)
-async def peer_window(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, window 200, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n
-    <- data, together no more than 200 bytes
-    ...nothing more before our ACK...
-    -> ACK, a large window
-    <- the rest of the answer
-    -> FIN,ACK
-    """
-    window = 200
-    if not probe.session.answers_early:
-        return probe.skipped("no answer comes before our ACK, whatever the window")
-    data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        cookie = FastOpen(probe.cookie)
-        async with probe.alone("window 200", cookie, data=data, window=window) as flow:
-            _must_be_open(flow, len(data))
-            quiet = await probe.session.quiet()
-            if await flow.wait(lambda: len(flow.stream) > window, quiet):
-                return probe.breach(
-                    f"{len(flow.stream)} bytes before our ACK, though our window was {window}",
-                    conclusive=True,
-                )
-            early = len(flow.stream)
-            await flow.acknowledge()
-            if not await flow.wait(
-                lambda: len(flow.stream) > early, await probe.session.reply_wait()
-            ):
-                return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
-            return probe.passed(
-                f"{early} bytes before our ACK, more after it; our window was {window}",
-                conclusive=True,
-            )
-
-    return await probe.agree(attempt, together=False)
-
-
-@case(
-    "open.timestamps",
-    section="RFC 7323 3.2",
-    level=Level.MUST,
-    severity=Severity.MINOR,
-    title="The SYN-ACK echoes the SYN's timestamp",
-    requirement="TSecr of the SYN-ACK is TSval of the SYN.",
-    expected="echoes our timestamp in the SYN-ACK of an accepted Fast Open",
-    advice="The stack echoes a wrong timestamp: update it. With a server that does it right, look "
-    "for a SYN proxy or a firewall that rewrites timestamps.",
-    why="Clients measure the round trip by it, and Linux refuses a SYN-ACK whose echo is not of "
-    "its own making.",
-    needs=("open.data-acked", "path.after-open"),
-    faults=("wrong-tsecr",),
-)
-async def timestamps(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, TSval t, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n, TSecr t
-    -> ACK, FIN,ACK
-    """
-    data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
-            sent = flow.sent_timestamp
-            first = flow.syn_ack
-            echoed = first.segment.option_list.timestamps if first else None
-            probe.point_out(flow, first)
-            if sent is None or echoed is None:
-                return probe.skipped("the server does not use timestamps")
-            if echoed[1] != sent:
-                return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
-            return probe.passed("TSecr is our TSval", conclusive=True)
-
-    return await probe.agree(attempt, together=False)
-
-
-@case(
-    "open.reply-option",
-    section="4.2.2",
-    level=Level.PROCEDURE,
-    severity=Severity.MINOR,
-    title="A cookie that comes with an acceptance works",
-    requirement="The SYN-ACK of an accepted Fast Open may carry the option (step 5); the client "
-    "keeps that cookie.",
-    expected="sends with an acceptance no option, or a legal cookie that works",
-    advice="Clients replace a good cookie by a bad one: give all servers behind this address the "
-    "same keys in the same order (Linux: net.ipv4.tcp_fastopen_key=NEW,OLD); otherwise update the "
-    "stack.",
-    why="It is how a server renews cookies while its key changes, as Linux does with a backup "
-    "key. A bad one takes Fast Open away from a client that had it.",
-    needs=("open.data-acked", "path.after-open"),
-    faults=("bad-refresh",),
-)
-async def reply_option(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n, no option, or a cookie
-    -> ACK, FIN,ACK
-    if a cookie came:
-    -> SYN, seq 0, that cookie, n bytes
-    <- SYN-ACK, ack 1+n
-    -> ACK, FIN,ACK
-    """
-    data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
-            offered = flow.offered
-        if offered is None:
-            return probe.passed("no option with an acceptance", conclusive=True)
-        if not offered.has_legal_cookie:
-            return probe.breach(
-                f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
-            )
-        async with probe.alone("the cookie of the reply", offered, data=data) as again:
-            if again.acknowledged != 1:
-                return probe.passed(
-                    "an acceptance comes with a cookie, which works", conclusive=True
-                )
-        await _key_is_the_same(probe)
-        return probe.breach("the cookie that comes with an acceptance is not honoured")
-
-    return await probe.agree(attempt, together=False)
-
-
-@case(
-    "open.fin-after-data",
-    section="RFC 9293 3.10.7",
-    level=Level.PROCEDURE,
-    severity=Severity.MAJOR,
-    title="A client may close right after its data",
-    requirement="Data on the SYN, then ACK and FIN at once: the request is answered and the "
-    "connection is closed in order.",
-    expected="answers the request and acknowledges our FIN",
-    advice="If the FIN is not acknowledged, update the stack. If only the answer is missing, the "
-    "application takes a FIN for an abort: look for haproxy's `option abortonclose`, or nginx's "
-    "`proxy_ignore_client_abort off`.",
-    why="Short exchanges, which Fast Open is for, end like this. Each one that hangs keeps a "
-    "connection on both sides until a timer ends it.",
-    needs=("open.data-acked", "path.after-open"),
-    faults=("ignores-fin",),
-)
-async def fin_after_data(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n
-    -> ACK
-    -> FIN,ACK at once
-    <- ACK of our FIN; the answer, before or after it
-    """
-    session = probe.session
-    mute = await probe.application_is_mute()
-    patience = session.patience(await session.ordinary_answer())
-    data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        label = "data on the SYN, then ACK and FIN"
-        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            _must_be_open(flow, len(data))
-            await flow.complete(session.round_trip)
-            if not flow.fin_acknowledged and flow.reset is None:
-                return probe.breach("the FIN after data on the SYN is not acknowledged")
-            answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
-            if flow.reset is not None and mute:
-                return probe.skipped("the application resets by itself")
-            if flow.reset is not None and not answered:
-                return probe.breach("the FIN after data on the SYN was answered with a reset")
-            if not answered and not mute:
-                return probe.breach("data on the SYN, then FIN: the request is not answered")
-            return probe.passed(
-                "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
-                conclusive=True,
-            )
 
     return await probe.agree(attempt, together=False)

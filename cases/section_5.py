@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
 from tfocheck.probe import Probe, Syn, UnansweredError, UnusableError
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
@@ -127,7 +127,7 @@ async def _is_back(probe: Probe, seconds: float) -> bool:
     "net.ipv4.tcp_syncookies on.",
     why="An attacker with valid cookies can start requests without end and finish none. The limit "
     "is what stops that, and falling back is what keeps everybody else served.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("no-limit", "refuses-when-full"),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
@@ -254,7 +254,7 @@ async def _fall_back_still(filling: _Filling, enough: int) -> tuple[int, int]:
     "SYN briefly.",
     why="With a stolen cookie, or one shared behind a NAT, an attacker chooses who gets those "
     "bytes: this is the lever that the server lends.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
 )
@@ -272,8 +272,7 @@ async def amplification(probe: Probe) -> Outcome:
     async def attempt() -> Outcome:
         label = "one SYN with data, then silence"
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            if flow.acknowledged != 1 + len(data):
-                raise UnusableError("the valid cookie was not honoured this time")
+            probe.must_be_open(flow)
             known = 0
 
             def more() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfocheck.case import Level, Outcome, Severity, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Verdict, case
 from tfocheck.probe import Probe
 from tfocheck.tcp.options import FastOpen
 
@@ -29,7 +29,7 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     "address (direct return). A NAT on our side with a few addresses looks the same.",
     why="With a key for each server a cookie opens at one of them only: Fast Open works now and "
     "then, the less the larger the farm, and no log says why.",
-    needs=("open.data-acked", "path.after-open"),
+    needs=FAST_OPEN_WORKS,
     faults=("many-keys",),
 )
 async def one_key(probe: Probe) -> Outcome:

@@ -257,6 +257,9 @@ class Report:
     errors: tuple[tuple[str, str], ...] = ()
 
 
+FAST_OPEN_WORKS = ("open.data-acked", "path.after-open")
+"""What a case needs that looks at connections opened with a valid cookie."""
+
 _DECLARED: list[Case] = []
 
 

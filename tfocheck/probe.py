@@ -235,7 +235,7 @@ class Probe:
             area = area(flow.timestamp)
         await flow.send_syn(area, syn.data, window=syn.window)
         await flow.wait(
-            lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
+            lambda: flow.is_answered,
             session.round_trips.syn_wait(session.timeout),
         )
         round_trip = flow.round_trip
@@ -332,15 +332,12 @@ class Probe:
             return
         if not flow.syn_data or _has_other_cookie(flow):
             return  # with a full queue there would be no cookie
-        if may_fall_back:
-            doubtful = lane.met_full(flow, since)
-        else:
-            others = lane.beside(flow, since)
-            doubtful = others > 0
-            if doubtful:
-                lane.narrow(others)
-        if doubtful:
-            raise UnusableError("fell back beside other pending Fast Opens")
+        others = lane.beside(flow, since)
+        if others == 0 or (may_fall_back and others < lane.places):
+            return
+        if not may_fall_back:
+            lane.narrow(others)
+        raise UnusableError("fell back beside other pending Fast Opens")
 
     async def _leave_queue(self, flow: Flow) -> None:
         """See that the flow is not pending at the server any more."""
@@ -403,7 +400,7 @@ class Probe:
             flow = self.new_flow(f"plain SYN to port {port}", port=port)
             await flow.send_syn(session.syn_options(flow=flow))
             wait = session.round_trips.syn_wait(session.timeout)
-            await flow.wait(lambda flow=flow: bool(flow.syn_acks or flow.reset), wait)  # type: ignore[misc]
+            await flow.wait(lambda flow=flow: flow.is_answered, wait)  # type: ignore[misc]
             session.close_later(flow)
             if flow.reset is not None or flow.syn_ack is not None:
                 return flow
@@ -675,13 +672,20 @@ class Probe:
                 return await part()
         return await part()
 
-    async def cookies_now(self, count: int = 16) -> list[bytes]:
-        """The cookies of so many requests at the same time, in the order of the requests."""
+    async def cookies_now(
+        self, count: int = 16, *, source: str | None = None, label: str = "cookie request"
+    ) -> list[bytes]:
+        """The legal cookies of so many requests at the same time, in the order of the requests.
 
-        async def one() -> bytes | None:
-            async with self.beside_others("cookie request", FastOpen(), rejected=True) as flow:
+        ``source`` replaces our usual address. What gets lost, or has no cookie, is asked for again.
+        """
+
+        async def one() -> bytes:
+            async with self.beside_others(label, FastOpen(), rejected=True, source=source) as flow:
                 option = flow.offered
-                return option.cookie if option is not None and option.has_legal_cookie else None
+                if option is None or not option.has_legal_cookie:
+                    raise UnusableError("no legal cookie this time")
+                return option.cookie
 
         async def surely() -> bytes | None:
             with contextlib.suppress(UnansweredError, UnusableError):
@@ -744,6 +748,20 @@ class Probe:
                     " acknowledged"
                 )
             return self.fell_back(flow)
+
+    def must_be_open(self, flow: Flow) -> None:
+        """Go on only if the valid cookie was honoured this time, with all of the SYN's data.
+
+        Else the attempt proves nothing, and UnusableError is raised.
+        """
+        if flow.acknowledged != 1 + len(flow.syn_data):
+            raise UnusableError("the valid cookie was not honoured this time")
+
+    async def key_is_the_same(self) -> None:
+        """Go on only if the cookie that was valid still is: the server's key has not changed."""
+        data = self.payload.data
+        async with self.alone("control: valid cookie", FastOpen(self.cookie), data=data) as flow:
+            self.must_be_open(flow)
 
     async def still_offered(self) -> bool:
         """True if a cookie request is answered with a cookie now, within a few attempts.
@@ -892,8 +910,7 @@ class Probe:
             data = self.payload.data
             label = "valid cookie with data, then silence"
             async with self.alone(label, FastOpen(self.cookie), data=data) as flow:
-                if flow.acknowledged != 1 + len(data):
-                    raise UnusableError("the valid cookie was not honoured this time")
+                self.must_be_open(flow)
                 await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
                 silent.early = flow.reach
                 await flow.acknowledge()

@@ -241,7 +241,7 @@ class Tracer:
         area = session.syn_options(*fast_open, flow=flow)
         await flow.send_syn(area, data, ttl=ttl)
         wait = session.round_trips.syn_wait(session.timeout)
-        await flow.wait(lambda: bool(flow.icmps or flow.syn_acks or flow.reset), wait)
+        await flow.wait(lambda: flow.is_answered, wait)
         session.close_later(flow)
         sent = next((each for each in flow.packets if each.sent), None)
         if name == PLAIN and (flow.syn_acks or flow.reset):
@@ -283,7 +283,7 @@ def nearer(first: Captured, others: Sequence[Captured]) -> tuple[int, int] | Non
     return None
 
 
-def is_syn_ack_with_early_ack(packets: Sequence[Captured]) -> tuple[int, int] | None:
+def contradicting_acks(packets: Sequence[Captured]) -> tuple[int, int] | None:
     """The server's two acknowledgements if its SYN-ACK and the data behind it contradict.
 
     Both were sent before anything of ours could have come between, so a box has changed one.

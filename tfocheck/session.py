@@ -236,7 +236,7 @@ class Session:
         self.answerable.append(flow)
         await flow.send_syn(self.syn_options(flow=flow))
         await flow.wait(
-            lambda: bool(flow.syn_acks or flow.reset or flow.icmp),
+            lambda: flow.is_answered,
             self.round_trips.syn_wait(self.timeout),
         )
         self.learn_round_trip(flow)

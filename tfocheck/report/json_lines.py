@@ -56,10 +56,7 @@ def _unresolved(judgement: Judgement, target: str, message: str) -> dict[str, Va
 def _finding(result: CaseResult) -> dict[str, Value]:
     case = result.case
     return {
-        "case": escape.text(case.id),
-        "section": escape.text(case.section),
-        "level": case.level.value,
-        "severity": case.severity.value if case.severity else None,
+        **json_report.identity(case),
         "verdict": result.verdict.value,
         "seen": escape.text(result.seen),
         "advice": escape.text(case.advice),

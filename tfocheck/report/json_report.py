@@ -20,7 +20,7 @@ from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
     from tfocheck.baseline import Applied, Entry
-    from tfocheck.case import AddressReport, CaseResult, FlowRecord, Hop
+    from tfocheck.case import AddressReport, Case, CaseResult, FlowRecord, Hop
     from tfocheck.tcp.segment import Captured
 
 SCHEMA = "urn:tfocheck:report:1"
@@ -110,13 +110,20 @@ def _hop(hop: Hop) -> dict[str, Value]:
     }
 
 
-def _result(result: CaseResult) -> dict[str, Value]:
-    case = result.case
+def identity(case: Case) -> dict[str, Value]:
+    """Which case it is, and its weight."""
     return {
         "case": escape.text(case.id),
         "section": escape.text(case.section),
         "level": case.level.value,
         "severity": case.severity.value if case.severity else None,
+    }
+
+
+def _result(result: CaseResult) -> dict[str, Value]:
+    case = result.case
+    return {
+        **identity(case),
         "title": escape.text(case.title),
         "requirement": escape.text(case.requirement),
         "expected": escape.text(case.expected),

@@ -223,6 +223,11 @@ class Flow(Listener):
         return self._reset
 
     @property
+    def is_answered(self) -> bool:
+        """True once anything answers our SYN: a SYN-ACK, a reset, or an ICMP error."""
+        return bool(self.syn_acks or self.reset or self.icmps)
+
+    @property
     def syn_time(self) -> float | None:
         """When our first SYN left, by the kernel's clock."""
         for captured in self.packets:

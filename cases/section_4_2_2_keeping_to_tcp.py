@@ -1,0 +1,316 @@
+"""RFC 7413 section 4.2.2: an accepted Fast Open keeps to TCP's rules, early or not."""
+
+from __future__ import annotations
+
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, case
+from tfocheck.probe import Probe, UnusableError
+from tfocheck.tcp.options import FastOpen
+
+RFC_3390_SEGMENTS = 4
+RFC_6928_SEGMENTS = 10
+
+
+def _initial_window(segments: int, mss: int) -> int:
+    """The upper bound of the initial window in bytes, RFC 3390 (4 segments) or RFC 6928 (10)."""
+    return min(segments * mss, max(2 * mss, 4380 if segments == RFC_3390_SEGMENTS else 14600))
+
+
+@case(
+    "open.initial-window",
+    section="4.2.2",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="No more than an initial window before the client's ACK",
+    requirement="Before the handshake ends the server sends no more than an initial window "
+    "(step 6): RFC 3390's 4 segments; RFC 6928's 10 pass as well.",
+    expected="sends no more than RFC 6928's initial window before our first ACK",
+    advice="A spoofed SYN would make the server send a flood to its victim: limit the initial "
+    "window (Linux: `ip route change ... initcwnd 10`).",
+    why="Until the ACK comes the client's address may be spoofed with a stolen cookie. All that "
+    "is sent before can be aimed at a victim, and the window bounds it.",
+    needs=FAST_OPEN_WORKS,
+    faults=("floods",),
+    turn=Turn.LONG,
+)
+async def initial_window(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data, together no more than RFC 6928's initial window
+    ...we are silent until the SYN-ACK is repeated...
+    -> ACK
+    <- the rest of the answer
+    -> FIN,ACK
+    """
+    if await probe.application_is_mute():
+        return probe.skipped("the application answers nothing that could fill a window")
+
+    async def attempt() -> Outcome:
+        silent = await probe.silent_open()
+        mss = probe.session.own_mss
+        small, large = (_initial_window(n, mss) for n in (RFC_3390_SEGMENTS, RFC_6928_SEGMENTS))
+        seen = f"{silent.early} bytes before our ACK"
+        if silent.early > large:
+            return probe.breach(f"{seen}: RFC 6928 allows {large}", conclusive=True)
+        if silent.early > small:
+            return probe.passed(f"{seen}: within RFC 6928's 10 segments, not RFC 3390's 4")
+        if not silent.later:
+            return probe.skipped(
+                f"the whole answer has {silent.early} bytes: too short to tell"
+                " (--payload FILE with a request for something long)"
+            )
+        return probe.passed(f"{seen}, more after it: within RFC 3390's 4 segments")
+
+    return await probe.agree(attempt, together=False, need=1)
+
+
+@case(
+    "open.peer-mss",
+    section="RFC 9293 3.7.1",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="Early data keeps to the client's MSS",
+    requirement="No segment is larger than the MSS that the other side has announced.",
+    expected="sends no segment with more than the 536 bytes that we announce",
+    advice="The stack, or a proxy that answers in its place, must apply the SYN's MSS to early "
+    "data: update it.",
+    why="A client with a small MSS is behind a tunnel or a narrow link. What exceeds it gets "
+    "lost, and the answer that was to come early comes late or never.",
+    needs=FAST_OPEN_WORKS,
+    faults=("ignores-mss",),
+)
+async def peer_mss(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, MSS 536, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data before and after our ACK, no segment above 536 bytes
+    -> ACK, FIN,ACK
+    """
+    announced = 536
+    if await probe.application_is_mute():
+        return probe.skipped("the application answers nothing to measure")
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        cookie = FastOpen(probe.cookie)
+        async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
+            probe.must_be_open(flow)
+            await probe.early_answer(flow)
+            wrong = await probe.serves(flow)
+            if wrong:
+                raise UnusableError(wrong)
+            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.reply_wait())
+            # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
+            largest = max(
+                captured.gso_size or len(captured.segment.payload) for captured in flow.received
+            )
+            if largest > announced:
+                return probe.breach(
+                    f"a segment of {largest} bytes, though we announced {announced}",
+                    conclusive=True,
+                )
+            if len(flow.stream) <= announced:
+                return probe.skipped(
+                    f"the whole answer has {len(flow.stream)} bytes: too short to tell"
+                )
+            return probe.passed(
+                f"no segment above {largest} bytes; we announced {announced}", conclusive=True
+            )
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.peer-window",
+    section="RFC 9293 3.8.6",
+    level=Level.MUST,
+    severity=Severity.MAJOR,
+    title="Early data keeps to the client's window",
+    requirement="The server sends no more than the window of the SYN, which is never scaled "
+    "(RFC 7323 section 2.2).",
+    expected="sends no more than the 200 bytes of our window before our ACK",
+    advice="The stack, or a proxy that answers in its place, must apply the SYN's window to early "
+    "data: update it.",
+    why="The client throws away what its window does not allow, and waits until it is sent again: "
+    "worse than without Fast Open. Small devices announce small windows for want of memory.",
+    needs=("open.early-answer",),
+    faults=("ignores-window",),
+)
+async def peer_window(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, window 200, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    <- data, together no more than 200 bytes
+    ...nothing more before our ACK...
+    -> ACK, a large window
+    <- the rest of the answer
+    -> FIN,ACK
+    """
+    window = 200
+    if not probe.session.answers_early:
+        return probe.skipped("no answer comes before our ACK, whatever the window")
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        cookie = FastOpen(probe.cookie)
+        async with probe.alone("window 200", cookie, data=data, window=window) as flow:
+            probe.must_be_open(flow)
+            quiet = await probe.session.quiet()
+            if await flow.wait(lambda: len(flow.stream) > window, quiet):
+                return probe.breach(
+                    f"{len(flow.stream)} bytes before our ACK, though our window was {window}",
+                    conclusive=True,
+                )
+            early = len(flow.stream)
+            await flow.acknowledge()
+            if not await flow.wait(
+                lambda: len(flow.stream) > early, await probe.session.reply_wait()
+            ):
+                return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
+            return probe.passed(
+                f"{early} bytes before our ACK, more after it; our window was {window}",
+                conclusive=True,
+            )
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.timestamps",
+    section="RFC 7323 3.2",
+    level=Level.MUST,
+    severity=Severity.MINOR,
+    title="The SYN-ACK echoes the SYN's timestamp",
+    requirement="TSecr of the SYN-ACK is TSval of the SYN.",
+    expected="echoes our timestamp in the SYN-ACK of an accepted Fast Open",
+    advice="The stack echoes a wrong timestamp: update it. With a server that does it right, look "
+    "for a SYN proxy or a firewall that rewrites timestamps.",
+    why="Clients measure the round trip by it, and Linux refuses a SYN-ACK whose echo is not of "
+    "its own making.",
+    needs=FAST_OPEN_WORKS,
+    faults=("wrong-tsecr",),
+)
+async def timestamps(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, TSval t, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n, TSecr t
+    -> ACK, FIN,ACK
+    """
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
+            probe.must_be_open(flow)
+            sent = flow.sent_timestamp
+            first = flow.syn_ack
+            echoed = first.segment.option_list.timestamps if first else None
+            probe.point_out(flow, first)
+            if sent is None or echoed is None:
+                return probe.skipped("the server does not use timestamps")
+            if echoed[1] != sent:
+                return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
+            return probe.passed("TSecr is our TSval", conclusive=True)
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.reply-option",
+    section="4.2.2",
+    level=Level.PROCEDURE,
+    severity=Severity.MINOR,
+    title="A cookie that comes with an acceptance works",
+    requirement="The SYN-ACK of an accepted Fast Open may carry the option (step 5); the client "
+    "keeps that cookie.",
+    expected="sends with an acceptance no option, or a legal cookie that works",
+    advice="Clients replace a good cookie by a bad one: give all servers behind this address the "
+    "same keys in the same order (Linux: net.ipv4.tcp_fastopen_key=NEW,OLD); otherwise update the "
+    "stack.",
+    why="It is how a server renews cookies while its key changes, as Linux does with a backup "
+    "key. A bad one takes Fast Open away from a client that had it.",
+    needs=FAST_OPEN_WORKS,
+    faults=("bad-refresh",),
+)
+async def reply_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n, no option, or a cookie
+    -> ACK, FIN,ACK
+    if a cookie came:
+    -> SYN, seq 0, that cookie, n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
+    """
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
+            probe.must_be_open(flow)
+            offered = flow.offered
+        if offered is None:
+            return probe.passed("no option with an acceptance", conclusive=True)
+        if not offered.has_legal_cookie:
+            return probe.breach(
+                f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
+            )
+        async with probe.alone("the cookie of the reply", offered, data=data) as again:
+            if again.acknowledged != 1:
+                return probe.passed(
+                    "an acceptance comes with a cookie, which works", conclusive=True
+                )
+        await probe.key_is_the_same()
+        return probe.breach("the cookie that comes with an acceptance is not honoured")
+
+    return await probe.agree(attempt, together=False)
+
+
+@case(
+    "open.fin-after-data",
+    section="RFC 9293 3.10.7",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="A client may close right after its data",
+    requirement="Data on the SYN, then ACK and FIN at once: the request is answered and the "
+    "connection is closed in order.",
+    expected="answers the request and acknowledges our FIN",
+    advice="If the FIN is not acknowledged, update the stack. If only the answer is missing, the "
+    "application takes a FIN for an abort: look for haproxy's `option abortonclose`, or nginx's "
+    "`proxy_ignore_client_abort off`.",
+    why="Short exchanges, which Fast Open is for, end like this. Each one that hangs keeps a "
+    "connection on both sides until a timer ends it.",
+    needs=FAST_OPEN_WORKS,
+    faults=("ignores-fin",),
+)
+async def fin_after_data(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n
+    -> ACK
+    -> FIN,ACK at once
+    <- ACK of our FIN; the answer, before or after it
+    """
+    session = probe.session
+    mute = await probe.application_is_mute()
+    patience = session.patience(await session.ordinary_answer())
+    data = probe.payload.data
+
+    async def attempt() -> Outcome:
+        label = "data on the SYN, then ACK and FIN"
+        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+            probe.must_be_open(flow)
+            await flow.complete(session.round_trip)
+            if not flow.fin_acknowledged and flow.reset is None:
+                return probe.breach("the FIN after data on the SYN is not acknowledged")
+            answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
+            if flow.reset is not None and mute:
+                return probe.skipped("the application resets by itself")
+            if flow.reset is not None and not answered:
+                return probe.breach("the FIN after data on the SYN was answered with a reset")
+            if not answered and not mute:
+                return probe.breach("data on the SYN, then FIN: the request is not answered")
+            return probe.passed(
+                "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
+                conclusive=True,
+            )
+
+    return await probe.agree(attempt, together=False)
