@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfocheck.case import load_cases
+
 NETWORKS = {
     "10 % loss": "loss 10%",
     "5 % duplicated, 10 % reordered": "duplicate 5%, reorder 10%",
@@ -29,19 +31,8 @@ NETWORKS = {
     "all together": "loss 10%, duplicate 5%, reorder 10%, delay 83ms, jitter 67ms",
 }
 
-FAULTS = {
-    # Fault → the case that it turns; in turn, so that each network meets them all.
-    "accepts-zero": "forged.constant",
-    "checks-prefix-only": "forged.bit-flip",
-    "never-accepts": "open.data-acked",
-    "floods": "open.initial-window",
-    "second-connection": "open.duplicate-syn",
-    "treats-odd-as-request": "option.odd-length",
-    "answers-rejected-data": "forged.random",
-    "accepts-data-with-request": "cookie.request-data",
-    "ignores-mss": "open.peer-mss",
-    "wrong-tsecr": "open.timestamps",
-}
+FAULTS = [(fault, case.id) for case in load_cases() if case.option is None for fault in case.faults]
+"""Each fault, and the case of a default run that it turns."""
 
 _BEHIND_HOP_2 = "between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)"
 
@@ -117,7 +108,7 @@ def networks(count: int, jobs: int, servers: Sequence[str]) -> None:
             Run(("linux", "--impair", f"{impairment}, seed {seed}", "--", "-q"))
             for seed in range(count)
         ]
-        faults = itertools.islice(itertools.cycle(FAULTS.items()), count)
+        faults = itertools.islice(itertools.cycle(FAULTS), count)
         broken = [
             Run(
                 (

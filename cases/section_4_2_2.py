@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
 from tfocheck.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
@@ -15,6 +17,9 @@ FLOWS_TO_WATCH = 2
 
 COPIES = 4
 """So often a SYN is sent again until something comes of it: copies and answers may get lost."""
+
+TIMESTAMP_TICK = 0.002
+"""Seconds after which what a server sends has another timestamp: most count milliseconds."""
 
 
 @case(
@@ -288,17 +293,39 @@ async def stream_integrity(probe: Probe) -> Outcome:
     return await probe.agree(attempt, together=False)
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What came after copies of the SYN; ``sure`` if some of it can only be an answer to one."""
+
+    segments: list[Captured]
+    sure: bool
+
+    @property
+    def how(self) -> str:
+        return "acknowledged again" if self.segments else "not answered"
+
+
 async def _answers_to_copies(
     probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
-) -> list[Captured]:
+) -> _Answers:
     """What comes of sending the SYN again; several times, for one copy may well get lost."""
     known = len(flow.received)
     wait = probe.session.round_trips.syn_wait(probe.session.timeout)
-    for _ in range(COPIES):
+
+    sent = 0
+
+    def is_sure() -> bool:
+        return any(map(flow.is_answer_to_copy, flow.control_segments(known)))
+
+    def has_come() -> bool:
+        return is_sure() or len(flow.control_segments(known)) >= sent
+
+    await asyncio.sleep(TIMESTAMP_TICK)
+    while sent < COPIES and not is_sure():
         await repeat()
-        if await flow.wait(lambda: bool(flow.control_segments(known)), wait):
-            break
-    return flow.control_segments(known)
+        sent += 1
+        await flow.wait(has_come, wait)
+    return _Answers(flow.control_segments(known), is_sure())
 
 
 @case(
@@ -343,7 +370,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             # A SYN-ACK again, or a plain ACK for a segment below the window
             # (RFC 9293 section 3.10.7.4).
             came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
-            for captured in came_back:
+            for captured in came_back.segments:
                 segment = captured.segment
                 if segment.is_reset:
                     return probe.breach("the second copy of the SYN was answered with a reset")
@@ -352,7 +379,6 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                         "the second copy of the SYN opened a second connection (another ISN)",
                         conclusive=True,
                     )
-            again = "acknowledged again" if came_back else "not answered"
             mute = await probe.application_is_mute()
             wrong = None if mute else await probe.serves(flow)
             if not wrong and not mute and await probe.answers(flow) > 1:
@@ -362,7 +388,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
                 )
             if not wrong:
                 return probe.passed(
-                    f"{again}, one connection that works", conclusive=bool(came_back)
+                    f"{came_back.how}, one connection that works", conclusive=came_back.sure
                 )
         async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
             probe.must_be_open(flow)
@@ -565,15 +591,16 @@ async def syn_without_option(probe: Probe) -> Outcome:
                 return probe.breach("the bare SYN of the same ISN was answered with a reset")
             if any(
                 each.segment.is_syn_ack and each.segment.seq != flow.server_isn
-                for each in came_back
+                for each in came_back.segments
             ):
                 return probe.breach(
                     "the bare SYN of the same ISN opened another connection: the first was given up"
                 )
-            again = "acknowledged again" if came_back else "not answered"
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
             if wrong:
                 return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
-            return probe.passed(f"{again}, and the connection goes on", conclusive=bool(came_back))
+            return probe.passed(
+                f"{came_back.how}, and the connection goes on", conclusive=came_back.sure
+            )
 
     return await probe.agree(attempt, together=False)

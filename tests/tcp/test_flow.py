@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow, relative
+from tfocheck.tcp.flow import LEAST_REPEAT, Flow, relative
 from tfocheck.tcp.guard import PortGuard
 from tfocheck.tcp.link import FlowKey, Listener
 from tfocheck.tcp.options import FastOpen
@@ -285,6 +285,32 @@ def test_data_under_way_is_no_answer_to_a_repeated_syn() -> None:
         show(flags=Flags.RST | Flags.ACK)
         shown = [str(captured.segment.flags) for captured in flow.control_segments(known)]
         assert shown == ["ACK", "RST,ACK"]
+
+    drive(polite_server, script)
+
+
+def test_a_doubled_or_timed_syn_ack_is_no_answer_to_a_repeated_syn() -> None:
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(tcp_options.encode([FastOpen(b"12345678").to_option()]), b"hello")
+        first = flow.syn_ack
+        assert first is not None
+        known = len(flow.received)
+        other = tcp_options.encode([tcp_options.timestamps(2, 1)])
+
+        def show(after: float, **changed: Any) -> None:
+            again = dataclasses.replace(first.segment, **changed)
+            flow.segment_captured(Captured(again, first.time + after, sent=False))
+
+        show(0.01, ttl=first.segment.ttl - 1)
+        show(LEAST_REPEAT, options=other)
+        assert [flow.is_answer_to_copy(each) for each in flow.received[known:]] == [False, False]
+        known = len(flow.received)
+        newer = tcp_options.encode([tcp_options.timestamps(3, 1)])
+        show(0.02, options=newer)
+        show(0.03, options=newer)
+        show(LEAST_REPEAT, flags=Flags.ACK)
+        answers = [flow.is_answer_to_copy(each) for each in flow.received[known:]]
+        assert answers == [True, False, True]
 
     drive(polite_server, script)
 

@@ -12,6 +12,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -412,6 +413,20 @@ class Flow(Listener):
             or not captured.segment.sequence_length
         ]
 
+    def is_answer_to_copy(self, captured: Captured) -> bool:
+        """Whether it can only be an answer to a repeated SYN.
+
+        The network may have doubled what came earlier, so it must differ from that (by its
+        timestamp at least); and the server's timer may have repeated the SYN-ACK.
+        """
+        first = self.syn_ack
+        if first is None or (
+            captured.segment.is_syn_ack and captured.time - first.time >= LEAST_REPEAT
+        ):
+            return False
+        earlier = itertools.takewhile(lambda each: each is not captured, self.received)
+        return _content(captured.segment) not in (_content(each.segment) for each in earlier)
+
     async def resend_from(self, start: int, data: bytes, *, ttl: int = DEFAULT_TTL) -> None:
         """Send data again, at a sequence number relative to our ISN."""
         seq = (self.isn + start) % SEQUENCE_SPACE
@@ -638,3 +653,8 @@ class Flow(Listener):
         resets = [each for each in self.packets if each.sent and each.segment.is_reset]
         is_short = len(self.packets) == 2 + len(resets)
         return self.received[0] if is_short and len(self.received) == 1 else None
+
+
+def _content(segment: Segment) -> tuple[object, ...]:
+    """What stays the same on every way that a packet takes."""
+    return (segment.flags, segment.seq, segment.ack, segment.options, segment.ip_id)
