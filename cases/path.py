@@ -434,11 +434,16 @@ async def loss(probe: Probe) -> Outcome:
     <- SYN-ACK at once, or a repeated one after a second, or none
     """
     session = probe.session
-    missing = LEAST_SYNS - len(session.answerable)
+
+    def answerable() -> list[Flow]:
+        # Where a box drops some on purpose, only what it lets through tells of loss.
+        return [each for each in session.answerable if not session.silences or each.is_plain]
+
+    missing = LEAST_SYNS - len(answerable())
     for flow in await asyncio.gather(*(session.plain_syn("plain SYN") for _ in range(missing))):
         probe.adopt(flow)
         session.close_later(flow)
-    flows = session.answerable
+    flows = answerable()
     trips = session.round_trips
     repeated = [
         flow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, case
 from tfocheck.probe import Probe, UnusableError
+from tfocheck.tcp.flow import LEAST_REPEAT, Flow
 from tfocheck.tcp.options import FastOpen
 
 RFC_3390_SEGMENTS = 4
@@ -170,11 +171,16 @@ async def peer_window(probe: Probe) -> Outcome:
                 return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
             return probe.passed(
                 f"{early} bytes before our ACK, more after it; our window was {window}",
-                # With nothing before it, all of that may have got lost.
-                conclusive=early > 0,
+                conclusive=early > 0 or _was_held(flow),
             )
 
     return await probe.agree(attempt, together=False)
+
+
+def _was_held(flow: Flow) -> bool:
+    """Whether what came after our ACK was not sent before: then it would have come by a timer."""
+    first, began = flow.syn_ack, flow.first_data_time
+    return first is not None and began is not None and began - first.time < LEAST_REPEAT
 
 
 @case(
@@ -250,7 +256,8 @@ async def reply_option(probe: Probe) -> Outcome:
             probe.must_be_open(flow)
             offered = flow.offered
         if offered is None:
-            return probe.passed("no option with an acceptance", conclusive=True)
+            # One alone may be the SYN-ACK that answers a doubled SYN: that one is bare.
+            return probe.passed("no option with an acceptance")
         if not offered.has_legal_cookie:
             return probe.breach(
                 f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
@@ -263,7 +270,7 @@ async def reply_option(probe: Probe) -> Outcome:
         await probe.key_is_the_same()
         return probe.breach("the cookie that comes with an acceptance is not honoured")
 
-    return await probe.agree(attempt, together=False)
+    return await probe.agree(attempt)
 
 
 @case(

@@ -58,6 +58,9 @@ SILENCE_CHECKS = 3
 SILENCE_PAUSE = 1.0
 """Seconds between the attempts that confirm a silence."""
 
+CONFIRMATIONS = 3
+"""So often a server must say that it has nothing more to send: our ACKs may get lost."""
+
 REPEAT_WAIT = 3.5
 """Seconds to wait for a repeated SYN-ACK: RFC 6298's timer is 1 s, that of older stacks 3 s."""
 
@@ -433,15 +436,47 @@ class Probe:
             raise UnusableError(f"{wrong}; but plain connections are not served either")
         return wrong
 
-    async def answers(self, flow: Flow) -> int:
-        """Take in all that the server still sends, and count the answers that it begins."""
+    async def answers(self, flow: Flow) -> tuple[int, bool]:
+        """Take in all that the server still sends.
+
+        Returns how many answers it begins, and whether the server has confirmed that this is all.
+        Raises UnusableError when a part of it stays missing.
+        """
         wait = await self.session.reply_wait()
-        known = -1
-        while known < flow.stream_bytes < STREAM_KEPT:
+        confirmed = True
+        while confirmed and not flow.has_ended and flow.stream_bytes < STREAM_KEPT:
             known = flow.stream_bytes
             await flow.acknowledge()
-            await flow.wait(lambda known=known: flow.stream_bytes > known, wait)  # type: ignore[misc]
-        return self.payload.answers_in(flow.stream)
+            if await flow.wait(lambda known=known: _goes_on(flow, known), wait):  # type: ignore[misc]
+                continue
+            # The end of it may have got lost, or our ACK that makes room for more: nothing tells.
+            for _ in range(CONFIRMATIONS):
+                confirmed = await self._confirms(flow)
+                if not confirmed or _goes_on(flow, known):
+                    break
+            else:
+                break
+        return self.payload.answers_in(flow.stream), confirmed
+
+    async def _confirms(self, flow: Flow) -> bool:
+        """Have the server say how much it has sent, and wait for that; False if it says nothing."""
+        session = self.session
+        since = len(flow.received)
+        await flow.acknowledge()
+        await flow.send_keep_alive()
+        if not await session.insist(
+            flow,
+            lambda: flow.said_sent(since) is not None or flow.has_ended,
+            flow.send_keep_alive,
+            session.timeout,
+        ):
+            return False
+        missing = max(flow.reach, flow.said_sent(since) or 0)
+        if await session.insist(
+            flow, lambda: _goes_on(flow, missing - 1), flow.acknowledge, session.timeout
+        ):
+            return True
+        raise UnusableError("a part of the answer does not come")
 
     async def _plain_is_served(self) -> bool:
         """A control for a connection that does not work: does a plain one?"""
@@ -959,3 +994,8 @@ def how_unanswered(flow: Flow) -> str:
 def _mark(flows: Sequence[Flow]) -> None:
     for flow in flows:
         flow.decided = True
+
+
+def _goes_on(flow: Flow, known: int) -> bool:
+    """Whether more than so many bytes have come, or the end."""
+    return flow.stream_bytes > known or flow.has_ended

@@ -14,7 +14,7 @@ from tfocheck.tcp.flow import LEAST_REPEAT, Flow, relative
 from tfocheck.tcp.guard import PortGuard
 from tfocheck.tcp.link import FlowKey, Listener
 from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Captured, Flags, Segment
+from tfocheck.tcp.segment import SEQUENCE_SPACE, Captured, Flags, Segment
 
 SERVER = ("192.0.2.2", 443)
 SERVER_ISN = 0xFFFFFFF0  # wraps early
@@ -313,6 +313,34 @@ def test_a_doubled_or_timed_syn_ack_is_no_answer_to_a_repeated_syn() -> None:
         assert answers == [True, False, True]
 
     drive(polite_server, script)
+
+
+def test_the_server_is_asked_how_far_it_has_sent() -> None:
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(tcp_options.encode([FastOpen(b"12345678").to_option()]), b"hello")
+        await flow.acknowledge()
+        known = len(flow.received)
+        assert flow.said_sent(known) is None
+        await flow.send_keep_alive()
+        first = flow.syn_ack
+        assert first is not None
+
+        def show(offset: int, **changed: Any) -> None:
+            said = dataclasses.replace(
+                first.segment, flags=Flags.ACK, seq=SERVER_ISN + 1 + offset, options=b"", **changed
+            )
+            flow.segment_captured(Captured(said, first.time + 0.01, sent=False))
+
+        show(100, payload=b"data")
+        assert flow.said_sent(known) is None
+        show(700)
+        show(300)
+        assert flow.said_sent(known) == 700
+        assert flow.stream_bytes == 0
+
+    sent = drive(polite_server, script).sent
+    keep_alive = next(segment for segment in sent if segment.payload == b"o")
+    assert keep_alive.seq == (sent[0].seq + len(b"hello")) % SEQUENCE_SPACE
 
 
 def test_what_came_behind_a_gap_is_selectively_acknowledged() -> None:

@@ -97,6 +97,7 @@ class Flow(Listener):
         self.stray_options: tuple[Option, ...] = ()
         """Sent on all segments after the SYN, where they may not belong."""
         self.syn_data = b""
+        self._last_byte = b""
         self._syn_options = b""
         self.kernel_resets = 0
         self._send_next = self.isn
@@ -222,6 +223,11 @@ class Flow(Listener):
     def reset(self) -> Captured | None:
         """The server's RST, if one came that may be believed (RFC 9293 section 3.10.7.3)."""
         return self._reset
+
+    @property
+    def is_plain(self) -> bool:
+        """True if our SYN brought neither data nor the Fast Open option."""
+        return not self.syn_data and tcp_options.walk(self._syn_options).fast_open is None
 
     @property
     def is_answered(self) -> bool:
@@ -373,6 +379,7 @@ class Flow(Listener):
         ``ttl`` is this packet's alone: a low one ends at a router, which says so by ICMP.
         """
         self.syn_data = data
+        self._last_byte = data[-1:]
         self._syn_options = options
         self._send_next = (self.isn + 1 + len(data)) % SEQUENCE_SPACE
         await self._send(
@@ -399,6 +406,7 @@ class Flow(Listener):
         self._accept_acknowledgement()
         start = self._send_next
         self._send_next = (start + len(data)) % SEQUENCE_SPACE
+        self._last_byte = data[-1:] or self._last_byte
         await self._send(start, Flags.ACK | Flags.PSH, payload=data)
 
     def control_segments(self, since: int) -> list[Captured]:
@@ -426,6 +434,29 @@ class Flow(Listener):
             return False
         earlier = itertools.takewhile(lambda each: each is not captured, self.received)
         return _content(captured.segment) not in (_content(each.segment) for each in earlier)
+
+    async def send_keep_alive(self) -> None:
+        """Have the server say how far it has sent; see ``said_sent``.
+
+        It is the form with one byte of old data (RFC 9293 section 3.8.4): Linux answers it each
+        time, one without data twice a second at most (tcp_invalid_ratelimit).
+        """
+        self._accept_acknowledgement()
+        start = (self._send_next - 1) % SEQUENCE_SPACE
+        await self._send(start, Flags.ACK, payload=self._last_byte)
+
+    def said_sent(self, since: int) -> int | None:
+        """SND.NXT in the plain ACKs from that place in ``received`` on; None if there was none.
+
+        Counted in bytes from the server's first one. More than ``stream_bytes`` means that
+        something is under way, or got lost.
+        """
+        if self.server_isn is None:
+            return None
+        start = self.server_isn + 1
+        plain = (each.segment for each in self.received[since:] if each.segment.flags == Flags.ACK)
+        said = [relative(each.seq, start) for each in plain if not each.payload]
+        return max(said, default=None)
 
     async def resend_from(self, start: int, data: bytes, *, ttl: int = DEFAULT_TTL) -> None:
         """Send data again, at a sequence number relative to our ISN."""
