@@ -42,7 +42,7 @@ from tfocheck.case import (
 from tfocheck.errors import TfocheckError
 from tfocheck.grade import Conclusion, Kind
 from tfocheck.report import escape
-from tfocheck.report.explanation import explanation, seen
+from tfocheck.report.explanation import explanation, seen, verdict
 from tfocheck.report.ladder import ladder
 from tfocheck.target import Target
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 ROOT = "tfocheck"
 _DIRECTORY = "tfocheck_directory"
+_MOST_FLOWS = 2
 _BINDING = (Level.MUST, Level.PROCEDURE)
 _DECIDED = (Verdict.PASS, Verdict.INFO, Verdict.WARN, Verdict.FAIL, Verdict.ERROR)
 
@@ -434,10 +435,19 @@ def _ended(case_id: str, reached: Sequence[AddressReport], strict: bool) -> Ende
 
 
 def _evidence(address: AddressReport, result: CaseResult) -> str:
-    decisive = tuple(flow for flow in result.flows if flow.decided)
-    packets = "\n".join(map(ladder, decisive or result.flows))
-    head = f"{result.verdict} at {escape.text(address.address)}: {escape.text(result.case.title)}"
-    return "\n".join([head, explanation(result), *([packets] if packets else [])])
+    """What pytest shows of a failure: pytest's summary and CI systems cut it after its first line.
+
+    A log has no room for every connection: the first ones that decided, shortened, and how many
+    are not there.
+    """
+    flows = [flow for flow in result.flows if flow.decided] or list(result.flows)
+    head = f"{verdict(result)} at {escape.text(address.address)}: {seen(result)}"
+    lines = [head, explanation(result)]
+    lines += [ladder(flow, shortened=True) for flow in flows[:_MOST_FLOWS]]
+    if (hidden := len(flows) - _MOST_FLOWS) > 0:
+        them = "1 more connection" if hidden == 1 else f"{hidden} more connections"
+        lines.append(f"({them} not shown: see tfocheck -v --case {escape.text(result.case.id)})")
+    return "\n".join(lines)
 
 
 def _notes(report: Report, applied: Applied | None) -> list[str]:

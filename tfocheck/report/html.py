@@ -29,7 +29,7 @@ from tfocheck import grade
 from tfocheck.case import Severity, Verdict
 from tfocheck.grade import Conclusion, Judgement
 from tfocheck.report import escape, explanation, svg
-from tfocheck.report.ladder import relative_numbers
+from tfocheck.report.ladder import MOST_RUNGS, relative_numbers
 from tfocheck.report.table import caveats
 from tfocheck.target import join
 
@@ -338,7 +338,7 @@ def _choose_flows(reports: Sequence[AddressReport]) -> list[list[list[FlowRecord
         most = MOST_FLOWS_OF_PROBLEMS if result.verdict in PROBLEMS else MOST_FLOWS
         taken: list[int] = []
         for index in _telling(result.flows)[:most]:
-            room -= min(len(result.flows[index].packets), svg.MOST_RUNGS)
+            room -= min(len(result.flows[index].packets), MOST_RUNGS)
             if room >= 0:
                 taken.append(index)
         chosen[a][r] = [result.flows[index] for index in sorted(taken)]
