@@ -275,6 +275,23 @@ def test_workers_share_one_check_and_failures_show_their_packets(tmp_path: Path)
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_an_item_can_be_named_as_a_summary_names_it(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
+    name = "tfocheck::linux.lab:8080::"
+    done = pytest_in_lab(
+        tmp_path, *workers, "-rp", f"{name}control.syn", f"{name}control.unknown-option"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"PASSED {name}control.syn" in done.stdout
+    assert "2 passed in" in done.stdout
+    done = pytest_in_lab(tmp_path, *workers, f"{name}control.sin")
+    assert done.returncode == 4
+    assert f"ERROR: {name}control.sin: no such target, or no such case" in done.stderr
+
+
 def test_a_server_without_fast_open_is_no_green_build(tmp_path: Path) -> None:
     done = pytest_in_lab(
         tmp_path, "-k", "forged", "--tfo-option=--attempts 1", scenario=("linux-0",)

@@ -124,8 +124,10 @@ class TargetCases(pytest.Collector):
 
     def collect(self) -> Iterable[pytest.Item]:
         """An item for each case that the options select."""
-        for case in self.config.stash[PLUGIN].selected:
-            yield CaseItem.from_parent(self, name=case.id, target=self.target, case=case)
+        plugin = self.config.stash[PLUGIN]
+        for case in plugin.selected:
+            if plugin.is_wanted(self.nodeid, case):
+                yield CaseItem.from_parent(self, name=case.id, target=self.target, case=case)
 
 
 class CaseItem(pytest.Item):
@@ -189,12 +191,27 @@ class Plugin:
         self.selected = tuple(
             case for case in self._settings.cases if case.id in self._settings.selected
         )
+        self._named = self._take_named(config.args)
         self._config = config
         self._found: Found | None = None
         self._shared: Path | None = None
         config.stash[PLUGIN] = self
         for name in sorted({name for case in self.selected for name in markers(case)}):
             config.addinivalue_line("markers", f"{name}: {_MEANINGS.get(name, 'a section')}")
+
+    def _take_named(self, arguments: list[str]) -> frozenset[str]:
+        """Take the node ids that are ours off the arguments, where pytest looks for files."""
+        named = frozenset(each for each in arguments if each.startswith(f"{ROOT}::"))
+        arguments[:] = [each for each in arguments if each not in named]
+        targets = {f"{ROOT}::{node_name(target)}" for target in self.targets}
+        cases = {f"{target}::{case.id}" for target in targets for case in self.selected}
+        for unknown in sorted(named - targets - cases):
+            raise pytest.UsageError(f"{escape.typed(unknown)}: no such target, or no such case")
+        return named
+
+    def is_wanted(self, node_id: str, case: Case) -> bool:
+        """Whether a case of the target with this node id is one of those named, if any are."""
+        return not self._named or bool(self._named & {node_id, f"{node_id}::{case.id}"})
 
     def found(self, item: CaseItem) -> Ended:
         """What this item has to report; the first one asked lets the check run."""
