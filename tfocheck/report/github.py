@@ -173,7 +173,12 @@ def summary(judgement: Judgement, room: int = SUMMARY_BYTES) -> str:
 
 
 def _outcome(judgement: Judgement) -> str:
-    tested = [each for each in judgement.conclusions if each.kind is not Kind.NOT_TESTED]
+    pairs = zip(judgement.report.addresses, judgement.conclusions, strict=True)
+    tested = [
+        found
+        for address, found in pairs
+        if found.kind is not Kind.NOT_TESTED or address.target in judgement.untested
+    ]
     letter = worst(each.grade for each in tested)
     if letter is not None and not judgement.report.errors:
         return f"grade {letter}"
