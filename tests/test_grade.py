@@ -1,6 +1,7 @@
 """The written rules of ``grade``, one by one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -224,8 +225,17 @@ def test_the_worst_of_several_addresses_counts() -> None:
     assert overall([absent, untested]) == 3
     assert overall([untested]) == 4
     assert overall([]) == 4
-    assert overall([conforms], unresolved=1) == 4
-    assert overall([failed], unresolved=1) == 1
+    assert overall([conforms], untested=1) == 4
+    assert overall([failed], untested=1) == 1
+
+
+def test_a_target_that_could_not_be_tried_is_no_pass_of_another_one() -> None:
+    reached = AddressReport("a:443", "192.0.2.1", 443, (result("control.syn", PASS),))
+    untried = AddressReport("a:443", "2001:db8::1", 443, not_tested="no route")
+    judgement = grade.judge(Report((reached, untried), 0.0, 0.0, "1"))
+    assert (judgement.exit_code, judgement.untested) == (0, ())
+    judgement = grade.judge(Report((reached, replace(untried, target="b:443")), 0.0, 0.0, "1"))
+    assert (judgement.exit_code, judgement.untested) == (4, ("b:443",))
 
 
 def test_the_worst_letter() -> None:

@@ -6,10 +6,12 @@ pytest runs as a process of its own: in a lab, as a tester would, or in somebody
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import junitparser
@@ -20,6 +22,7 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
+    FlowRecord,
     Level,
     Outcome,
     Report,
@@ -98,7 +101,8 @@ def test_each_verdict_has_its_ending(verdict: Verdict, strict: bool, ending: End
     )
     if ending is FAILED:
         assert "seen: forged.random \\x1b seen" in found["forged.random"].text
-        assert "advice: do" in found["forged.random"].text
+        advice = "advice: This is tfocheck's fault" if verdict is ERROR else "advice: do"
+        assert advice in found["forged.random"].text
         assert ("ZeroDivisionError" in found["forged.random"].text) == (verdict is ERROR)
 
 
@@ -165,6 +169,23 @@ def test_a_target_at_which_nothing_is_decided_fails_once(verdict: Verdict) -> No
         SKIPPED if verdict is SKIP else UNDECIDED,
     ]
     assert "no selected case could be decided" in found["open.no-data"].text
+
+
+def test_a_failure_shows_what_a_log_has_room_for() -> None:
+    def flow(port: int) -> FlowRecord:
+        ends = ("192.0.2.7", port), ("192.0.2.1", 443)
+        return FlowRecord(f"from {port}", *ends, 1, None, (), decided=port > 1)
+
+    broken = address({"forged.random": FAIL})
+    [found] = broken.results
+    broken = replace(broken, results=(replace(found, flows=tuple(map(flow, range(6)))),))
+    text = ended(broken, cases=("forged.random",))["forged.random"].text
+    assert text.startswith("fail at 192.0.2.1: forged.random \\x1b seen\n")
+    assert re.findall(r"^\* (from \d)", text, re.MULTILINE) == ["from 2", "from 3"]
+    assert text.endswith("(2 more connections not shown: see tfocheck -v --case forged.random)")
+    fault = replace(found, case=replace(found.case, level=Level.PATH))
+    broken = replace(broken, results=(fault,))
+    assert ended(broken, cases=("forged.random",))["forged.random"].text.startswith("path fault at")
 
 
 def test_a_known_failure_is_an_xfail_with_its_reason() -> None:
@@ -248,7 +269,27 @@ def test_workers_share_one_check_and_failures_show_their_packets(tmp_path: Path)
     assert "b.toml line 6: open.no-data at * is mended: the entry can go" in done.stdout
     assert "seen: random cookie accepted" in done.stdout
     assert "(this decided): 10.77.0.1:" in done.stdout
+    # A whole answer of 20 kB is no evidence that anybody wants to scroll past.
+    assert re.search(r"\(\d+ packets with \d+ bytes not shown\)", done.stdout)
+    assert "\nfail at 10.77.0.2: random cookie accepted" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_an_item_can_be_named_as_a_summary_names_it(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
+    name = "tfocheck::linux.lab:8080::"
+    done = pytest_in_lab(
+        tmp_path, *workers, "-rp", f"{name}control.syn", f"{name}control.unknown-option"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"PASSED {name}control.syn" in done.stdout
+    assert "2 passed in" in done.stdout
+    done = pytest_in_lab(tmp_path, *workers, f"{name}control.sin")
+    assert done.returncode == 4
+    assert f"ERROR: {name}control.sin: no such target, or no such case" in done.stderr
 
 
 def test_a_server_without_fast_open_is_no_green_build(tmp_path: Path) -> None:

@@ -20,6 +20,17 @@ def test_tables_in_the_readme_are_the_programs(arguments: tuple[str, ...]) -> No
     assert done.stdout.strip() in README
 
 
+def test_the_demo_in_the_readme_has_todays_cases() -> None:
+    from tfocheck.case import Option, load_cases
+
+    shown = README.partition("nothing leaves. It prints:\n\n```\n")[2].partition("```")[0]
+    ids = re.findall(r"^([a-z]+\.[a-z0-9-]+) ", shown, re.MULTILINE)
+    cases = [case for case in load_cases() if case.option in (None, Option.OFF_PORT)]
+    assert ids == [case.id for case in cases]
+    counted = re.findall(r"\((\d+) pass, (\d+) info;", shown)
+    assert [sum(map(int, each)) for each in counted] == [len(ids)]
+
+
 def test_the_example_of_a_users_case_runs_as_printed() -> None:
     example = (Path(__file__).parent.parent / "examples" / "same_cookie.py").read_text()
     assert f"```python\n{example}```" in README

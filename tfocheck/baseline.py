@@ -268,8 +268,10 @@ class _Reader:
         for key in _REQUIRED:
             if key not in table:
                 raise self._error(f"{name}the entry has no {key}", line(key))
-            if not isinstance(table[key], str) or not table[key].strip():
+            if not isinstance(table[key], str):
                 raise self._error(f"{name}{key} is no text in quotes: {table[key]!r}", line(key))
+            if not table[key].strip():
+                raise self._error(f"{name}{key} is empty", line(key))
         case = self._case(table["case"], line("case"), name)
         return Entry(
             case,
@@ -388,7 +390,9 @@ def save(judgement: Judgement, old: Baseline, today: datetime.date) -> Saved | N
     """
     import tomlkit
 
-    document = tomlkit.parse(old.text) if old.text.strip() else _new_document()
+    # An entry that follows a last line without its end would become a part of that line.
+    text = old.text if old.text.endswith("\n") else f"{old.text}\n"
+    document = tomlkit.parse(text) if text.strip() else _new_document()
     reached = [
         address
         for address, found in zip(judgement.report.addresses, judgement.conclusions, strict=True)
@@ -436,6 +440,8 @@ def _append(document: Any, values: Mapping[str, str]) -> None:
     known = document["known"]
     inline = isinstance(known, tomlkit.items.Array)
     table = tomlkit.inline_table() if inline else tomlkit.table()
+    if known and not inline:
+        table.trivia.indent = "\n"  # an empty line between entries
     table.update(values)
     known.append(table)
 

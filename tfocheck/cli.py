@@ -902,4 +902,5 @@ def _put(stream: TextIO, text: str) -> None:
         raise
     except OSError as error:
         _silence_stdout()
-        raise UsageError(f"can't write the report: {error.strerror}") from error
+        name = "standard error" if stream is sys.stderr else "standard output"
+        raise UsageError(f"can't write to {name}: {error.strerror}") from error

@@ -73,6 +73,8 @@ _EXIT_CODES = {
     Kind.NOT_TESTED: ExitCode.UNREACHABLE,
 }
 
+_STAND_FOR = {Kind.UNREACHABLE: REACHABLE, Kind.NOT_OFFERED: OFFERED}
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -113,6 +115,11 @@ class Judgement:
         """The targets that have addresses, in order."""
         return tuple(dict.fromkeys(address.target for address in self.report.addresses))
 
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """The targets of which no address could be tried from here: that breaks a build."""
+        return _untested(self.report)
+
 
 def judge(
     report: Report,
@@ -125,7 +132,7 @@ def judge(
     conclusions = tuple(
         conclude(address, strict=strict, complete=complete) for address in report.addresses
     )
-    exit_code = overall(conclusions, unresolved=len(report.errors))
+    exit_code = overall(conclusions, untested=len(report.errors) + len(_untested(report)))
     return Judgement(report, conclusions, exit_code, strict, complete, baseline)
 
 
@@ -145,14 +152,20 @@ def conclude(report: AddressReport, *, strict: bool = False, complete: bool = Tr
     )
 
 
-def overall(conclusions: Iterable[Conclusion], *, unresolved: int = 0) -> ExitCode:
+def _untested(report: Report) -> tuple[str, ...]:
+    tried = {each.target for each in report.addresses if each.not_tested is None}
+    targets = dict.fromkeys(each.target for each in report.addresses)
+    return tuple(target for target in targets if target not in tried)
+
+
+def overall(conclusions: Iterable[Conclusion], *, untested: int = 0) -> ExitCode:
     """The worst exit code: failed, then unreachable or inconclusive, then not offered.
 
-    An address that can't be tried from here (no route for its family) does not count, unless there
-    is no other. ``unresolved`` is the number of targets without any address.
+    An address that can't be tried from here (no route for its family) does not count. ``untested``
+    is the number of targets without any other, or without any at all.
     """
     codes = {found.exit_code for found in conclusions if found.kind is not Kind.NOT_TESTED}
-    if unresolved:
+    if untested:
         codes.add(ExitCode.UNREACHABLE)
     for code in (
         ExitCode.FAILED,
@@ -188,15 +201,48 @@ def _with(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
     return [result for result in report.results if result.verdict in verdicts]
 
 
+def is_broken(result: CaseResult, *, strict: bool = False) -> bool:
+    """Whether the server failed this, as nobody knew: that is what exit code 1 stands for."""
+    counts = result.verdict in _counting(strict) and result.case.level is not Level.PATH
+    return counts and result.known is None
+
+
+def is_path_fault(result: CaseResult) -> bool:
+    """Whether what lies between here and the address failed this, and not the server."""
+    return result.verdict is Verdict.FAIL and result.case.level is Level.PATH
+
+
+def breaks_build(result: CaseResult, *, strict: bool = False) -> bool:
+    """Whether this alone keeps the exit code from being 0."""
+    if result.known is not None:
+        return False
+    return is_broken(result, strict=strict) or result.verdict in (Verdict.FAIL, *_UNDECIDED)
+
+
+def whole_address(report: AddressReport, conclusion: Conclusion, *, strict: bool) -> str | None:
+    """The id of the case that stands for an address at which no case alone says what is wrong.
+
+    None where some do, and where nothing is wrong. Unreachable and not offered have their own case;
+    with nothing decided it is the first that was selected.
+    """
+    if conclusion.kind in _STAND_FOR:
+        return _STAND_FOR[conclusion.kind]
+    broken = any(breaks_build(result, strict=strict) for result in report.results)
+    if broken or conclusion.exit_code is ExitCode.CONFORMS:
+        return None
+    results = sorted(report.results, key=lambda result: result.prerequisite)
+    return results[0].case.id if results else None
+
+
 def _broken(report: AddressReport, strict: bool) -> list[CaseResult]:
     """What the server failed and is not known, the worst first."""
-    broken = [result for result in _of_server(report, *_counting(strict)) if result.known is None]
+    broken = [result for result in report.results if is_broken(result, strict=strict)]
     return sorted(broken, key=lambda result: _WEIGHT[result.case.severity])
 
 
 def path_faults(report: AddressReport) -> list[CaseResult]:
     """What is wrong between here and the address."""
-    return [each for each in _with(report, Verdict.FAIL) if each.case.level is Level.PATH]
+    return list(filter(is_path_fault, report.results))
 
 
 def _of_server(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:

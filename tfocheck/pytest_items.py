@@ -42,7 +42,7 @@ from tfocheck.case import (
 from tfocheck.errors import TfocheckError
 from tfocheck.grade import Conclusion, Kind
 from tfocheck.report import escape
-from tfocheck.report.explanation import explanation, seen
+from tfocheck.report.explanation import explanation, seen, verdict
 from tfocheck.report.ladder import ladder
 from tfocheck.target import Target
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 ROOT = "tfocheck"
 _DIRECTORY = "tfocheck_directory"
+_MOST_FLOWS = 2
 _BINDING = (Level.MUST, Level.PROCEDURE)
 _DECIDED = (Verdict.PASS, Verdict.INFO, Verdict.WARN, Verdict.FAIL, Verdict.ERROR)
 
@@ -123,8 +124,10 @@ class TargetCases(pytest.Collector):
 
     def collect(self) -> Iterable[pytest.Item]:
         """An item for each case that the options select."""
-        for case in self.config.stash[PLUGIN].selected:
-            yield CaseItem.from_parent(self, name=case.id, target=self.target, case=case)
+        plugin = self.config.stash[PLUGIN]
+        for case in plugin.selected:
+            if plugin.is_wanted(self.nodeid, case):
+                yield CaseItem.from_parent(self, name=case.id, target=self.target, case=case)
 
 
 class CaseItem(pytest.Item):
@@ -188,12 +191,27 @@ class Plugin:
         self.selected = tuple(
             case for case in self._settings.cases if case.id in self._settings.selected
         )
+        self._named = self._take_named(config.args)
         self._config = config
         self._found: Found | None = None
         self._shared: Path | None = None
         config.stash[PLUGIN] = self
         for name in sorted({name for case in self.selected for name in markers(case)}):
             config.addinivalue_line("markers", f"{name}: {_MEANINGS.get(name, 'a section')}")
+
+    def _take_named(self, arguments: list[str]) -> frozenset[str]:
+        """Take the node ids that are ours off the arguments, where pytest looks for files."""
+        named = frozenset(each for each in arguments if each.startswith(f"{ROOT}::"))
+        arguments[:] = [each for each in arguments if each not in named]
+        targets = {f"{ROOT}::{node_name(target)}" for target in self.targets}
+        cases = {f"{target}::{case.id}" for target in targets for case in self.selected}
+        for unknown in sorted(named - targets - cases):
+            raise pytest.UsageError(f"{escape.typed(unknown)}: no such target, or no such case")
+        return named
+
+    def is_wanted(self, node_id: str, case: Case) -> bool:
+        """Whether a case of the target with this node id is one of those named, if any are."""
+        return not self._named or bool(self._named & {node_id, f"{node_id}::{case.id}"})
 
     def found(self, item: CaseItem) -> Ended:
         """What this item has to report; the first one asked lets the check run."""
@@ -434,10 +452,19 @@ def _ended(case_id: str, reached: Sequence[AddressReport], strict: bool) -> Ende
 
 
 def _evidence(address: AddressReport, result: CaseResult) -> str:
-    decisive = tuple(flow for flow in result.flows if flow.decided)
-    packets = "\n".join(map(ladder, decisive or result.flows))
-    head = f"{result.verdict} at {escape.text(address.address)}: {escape.text(result.case.title)}"
-    return "\n".join([head, explanation(result), *([packets] if packets else [])])
+    """What pytest shows of a failure: pytest's summary and CI systems cut it after its first line.
+
+    A log has no room for every connection: the first ones that decided, shortened, and how many
+    are not there.
+    """
+    flows = [flow for flow in result.flows if flow.decided] or list(result.flows)
+    head = f"{verdict(result)} at {escape.text(address.address)}: {seen(result)}"
+    lines = [head, explanation(result)]
+    lines += [ladder(flow, shortened=True) for flow in flows[:_MOST_FLOWS]]
+    if (hidden := len(flows) - _MOST_FLOWS) > 0:
+        them = "1 more connection" if hidden == 1 else f"{hidden} more connections"
+        lines.append(f"({them} not shown: see tfocheck -v --case {escape.text(result.case.id)})")
+    return "\n".join(lines)
 
 
 def _notes(report: Report, applied: Applied | None) -> list[str]:

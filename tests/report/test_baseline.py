@@ -274,7 +274,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('"forged.random"', "7", "line 4: case is no text in quotes: 7"),
         ("2001:DB8:0::1", "example.com", "line 5: address 'example.com' is neither"),
         ("2001:DB8:0::1", "192.0.2.1:0", "line 5: address '192.0.2.1:0' is neither"),
-        ("2001:DB8:0::1", "", "line 5: address is no text"),
+        ("2001:DB8:0::1", "", "line 5: address is empty"),
         ('"fail"', '"fial"', "line 6: verdict 'fial': must be one of .* mean fail?"),
         ('"fail"', '"pass"', "line 6: verdict 'pass': that breaks no build"),
         ('"fail"', '"skip"', "line 6: verdict 'skip': .*write not-offered"),
@@ -282,7 +282,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('"fail"', '"not-offered"', "line 6: .* goes with case 'cookie.request' only"),
         ("reason", "raeson", "line 7: unknown key 'raeson', did you mean reason?"),
         ('reason = "known"', "", "line 3: the entry has no reason"),
-        ('"known"', '" "', "line 7: reason is no text"),
+        ('"known"', '" "', "line 7: reason is empty"),
         ("2027-01-31", '"2027-01-31"', "line 8: expires is no date .*without quotes"),
         ("2027-01-31", "2027-01-31T00:00:00", "line 8: expires is no date"),
         ("2027-01-31", "2027-02-31", "line 8"),
@@ -400,6 +400,13 @@ def test_saving_again_keeps_every_line_that_is_there() -> None:
     assert new.added == 2, "the entry there is about another address"
     again = saved(report(forged_random=FAIL, option_too_long=FAIL), new.text)
     assert (again.added, again.text) == (0, new.text)
+    # A last line without its end, as some editors leave it.
+    unended = saved(report(forged_random=FAIL), GOOD_ENTRY.rstrip("\n"))
+    assert unended.text.startswith(GOOD_ENTRY.rstrip("\n") + "\n")
+    assert len(tomllib.loads(unended.text)["known"]) == 2
+    two = saved(report(forged_random=FAIL, option_too_long=FAIL)).text
+    assert two.count("\n\n[[known]]\n") == two.count("[[known]]") == 2
+    assert "\n\n\n" not in two
     inline = "known = [\n  # why\n]\n"
     both = saved(report(forged_random=FAIL), inline).text
     assert "# why" in both

@@ -121,6 +121,17 @@ def test_all_good_says_nothing() -> None:
     assert github.commands(grade.judge(report)) == ""
 
 
+def test_a_target_that_could_not_be_tried_is_no_good_outcome() -> None:
+    good = make_address(results=(make_result(make_case("a.b")),))
+    other = make_address("2001:db8::1", not_tested="no route")
+    judgement = grade.judge(make_report(good, other))
+    assert github.summary(judgement).startswith("## tfocheck: grade A\n")
+    judgement = grade.judge(make_report(good, replace(other, target="v6.example:443")))
+    assert github.summary(judgement).startswith("## tfocheck: conforms, not-tested\n")
+    [(command, title, _)] = obey(github.commands(judgement))
+    assert (command, title) == ("error", "v6.example:443 at 2001:db8::1: not-tested")
+
+
 @given(any_text)
 def test_nothing_that_a_server_says_is_obeyed(seen: str) -> None:
     said = f"{seen}::add-mask::x\n::error::{seen}\n##[warning]{seen}"

@@ -35,6 +35,7 @@ from tfocheck.case import FlowRecord, Hop, Level, Report, Verdict, load_cases
 from tfocheck.lab import answer, reference_http
 from tfocheck.lab.commands import check_in_lab
 from tfocheck.report import html, svg
+from tfocheck.report.ladder import MOST_RUNGS
 from tfocheck.tcp import options
 
 ROOT = Path(__file__).parent.parent.parent
@@ -152,7 +153,7 @@ def test_no_packet_is_left_out_silently() -> None:
     many = tuple(dataclasses.replace(data, time=1000.001 + n / 1e6) for n in range(40))
     flow = dataclasses.replace(flow, packets=flow.packets[:2] + many, deciding=many[20])
     ladder = svg.ladder(flow, "fail")
-    assert len(ladder.rungs) == svg.MOST_RUNGS
+    assert len(ladder.rungs) == MOST_RUNGS
     hidden = [re.match(r"(\d+) packets? with (\d+) bytes", pause.text) for pause in ladder.pauses]
     left_out = [(int(found[1]), int(found[2])) for found in hidden if found]
     size = len(data.segment.payload)

@@ -1,13 +1,14 @@
 """The ladder: relative numbers, known options in words, and never more than 80 columns."""
 
 import string
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 from sample import CLIENT_ISN, make_flow
 
 from tfocheck.case import FlowRecord
-from tfocheck.report.ladder import ladder, relative
+from tfocheck.report.ladder import MOST_RUNGS, ladder, relative
 from tfocheck.tcp.segment import Captured, Flags, Segment
 
 PRINTABLE = set(string.printable) - set("\r\t\x0b\x0c")
@@ -45,6 +46,23 @@ def test_a_flow_without_packets_says_so() -> None:
     flow = FlowRecord("nothing", ("::1", 1), ("::1", 2), 0, None, ())
     assert "[::1]:1 -> [::1]:2" in ladder(flow)
     assert "no packets" in ladder(flow)
+
+
+def test_a_shortened_ladder_says_what_it_leaves_out() -> None:
+    few = make_flow()
+    assert ladder(few, shortened=True) == ladder(few)
+    many = replace(few, packets=few.packets[:4] * 6, deciding=None)
+    rungs = ladder(many, shortened=True).split(" ms  ")
+    assert len(rungs) - 1 == MOST_RUNGS - 1
+    left_out = many.packets[8:-2]
+    size = sum(len(packet.segment.payload) for packet in left_out)
+    assert f"({len(left_out)} packets with {size} bytes not shown)" in rungs[8]
+    deciding = replace(few.packets[1], time=1000.7)
+    packets = (*few.packets[:4] * 3, deciding, *few.packets[:4] * 3)
+    shown = ladder(replace(few, packets=packets, deciding=deciding), shortened=True)
+    assert shown.count(" ms  ") == MOST_RUNGS
+    assert shown.count("not shown") == 2
+    assert " 700.000 ms" in shown
 
 
 def test_relative_is_signed_modulo_the_sequence_space() -> None:

@@ -16,7 +16,7 @@ from sample import HOSTILE, make_address, make_case, make_flow, make_report, mak
 from tfocheck import grade
 from tfocheck.case import Level, Report, Severity, Verdict
 from tfocheck.grade import STEPS, Kind
-from tfocheck.report import json_lines, json_report, junit, schema
+from tfocheck.report import github, json_lines, json_report, junit, schema
 
 ADDRESSES = ("192.0.2.2", "2001:db8::2", "192.0.2.3")
 
@@ -137,12 +137,100 @@ def test_json_always_loads_and_is_ascii(seen: str) -> None:
     assert all(character == "\n" or " " <= character <= "~" for character in text)
 
 
-def test_junit_times_have_no_exponent() -> None:
-    short = make_result(make_case("a.b"))
-    short = replace(short, duration=2e-6)
-    text = junit.dumps(grade.judge(make_report(make_address(results=(short, short)))))
+def test_junit_times_are_those_of_the_run_and_have_no_exponent() -> None:
+    short = replace(make_result(make_case("a.b")), duration=2e-6)
+    address = replace(make_address(results=(short, short)), duration=5e-6)
+    text = junit.dumps(grade.judge(replace(make_report(address), duration=7e-6)))
     check_junit(text)
-    assert ElementTree.fromstring(text).get("time") == "0.000004"
+    root = ElementTree.fromstring(text)
+    times = [each.get("time") for each in root.iter() if each.get("time")]
+    assert times == ["0.000007", "0.000005", "0.000002", "0.000002"]
+
+
+def problems_of(report: Report, *, strict: bool = False) -> list[tuple[str, str | None, str]]:
+    """(failure or error, its type, the test case) of each in a report's JUnit XML."""
+    text = junit.dumps(grade.judge(report, strict=strict))
+    check_junit(text)
+    return [
+        (found.tag, found.get("type"), case.get("name", "").partition(" ")[0])
+        for case in ElementTree.fromstring(text).iter("testcase")
+        for found in case
+        if found.tag in ("failure", "error")
+    ]
+
+
+PATH_CASE = make_case("path.option-dropped", section="7.1", level=Level.PATH)
+REACHED = make_result(make_case("control.syn", section="RFC 9293 3.5", level=Level.MUST))
+NO_COOKIE = make_result(make_case("cookie.request", section="4.2.1"), Verdict.SKIP, "no cookie")
+SKIPPED = make_result(make_case("open.no-data"), Verdict.SKIP, "payload none")
+
+
+def test_junit_calls_failure_only_what_is_the_servers() -> None:
+    fault = make_result(PATH_CASE, Verdict.FAIL, "no SYN with option 34 gets past 10.77.1.2")
+    assert problems_of(make_report(make_address(results=(REACHED, fault)))) == [
+        ("error", "path", "path.option-dropped")
+    ]
+    slow = make_result(PATH_CASE, Verdict.WARN, "slow")
+    assert problems_of(make_report(make_address(results=(REACHED, slow))), strict=True) == []
+    silent = replace(REACHED, verdict=Verdict.INCONCLUSIVE, seen="no answer")
+    assert problems_of(make_report(make_address(results=(silent,)))) == [
+        ("error", "unreachable", "control.syn")
+    ]
+
+
+def test_junit_is_red_where_no_case_alone_is_to_blame() -> None:
+    assert problems_of(make_report(make_address(results=(REACHED, NO_COOKIE, SKIPPED)))) == [
+        ("error", "not-offered", "cookie.request")
+    ]
+    rested_on = replace(REACHED, prerequisite=True)
+    assert problems_of(make_report(make_address(results=(rested_on, SKIPPED)))) == [
+        ("error", "inconclusive", "open.no-data")
+    ]
+    reached = make_address(results=(REACHED,))
+    other = make_address("2001:db8::1", not_tested="no route")
+    assert problems_of(make_report(reached, other)) == []
+    elsewhere = make_address("2001:db8::1", not_tested="no route", target="v6.example:443")
+    assert problems_of(make_report(reached, elsewhere)) == [("error", "not-tested", "address")]
+
+
+RESULTS = st.builds(
+    lambda result, verdict, known, prerequisite: replace(
+        result, verdict=verdict, known=known, prerequisite=prerequisite
+    ),
+    st.sampled_from((REACHED, NO_COOKIE, SKIPPED, make_result(PATH_CASE))),
+    st.sampled_from(Verdict),
+    st.sampled_from((None, "ticket 7")),
+    st.booleans(),
+)
+REPORTS = st.builds(
+    lambda addresses, errors: make_report(
+        *(replace(each, address=f"192.0.2.{n}") for n, each in enumerate(addresses)), errors=errors
+    ),
+    st.lists(
+        st.builds(
+            lambda results, target: make_address(
+                results=tuple(results), target=target, not_tested=None if results else "no route"
+            ),
+            st.lists(RESULTS, max_size=4, unique_by=lambda result: result.case.id),
+            st.sampled_from(("a.example:443", "b.example:443")),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(((), (("nosuch:443", "does not resolve"),))),
+)
+
+
+@given(REPORTS, st.booleans())
+def test_junit_and_annotations_are_red_just_when_the_exit_code_is_not_0(
+    report: Report, strict: bool
+) -> None:
+    judgement = grade.judge(report, strict=strict)
+    breaks = judgement.exit_code != 0
+    assert bool(problems_of(report, strict=strict)) == breaks
+    assert ("::error " in github.commands(judgement)) == breaks
+    if judgement.exit_code == 1:
+        assert "failure" in {tag for tag, _, _ in problems_of(report, strict=strict)}
 
 
 def test_json_lines_say_all_of_an_address_in_a_line() -> None:

@@ -52,6 +52,13 @@ def test_it_says_how_long_the_rest_may_take(clock: Callable[[float], None]) -> N
     assert seen.line == "1 of 10 cases", "too early to tell"
     clock(4)
     assert seen.line == "1 of 10 cases, about 36 s left"
+    for _ in range(8):
+        seen.case_ended("t:1", "192.0.2.1", make_result(FIRST))
+    seen.case_started("t:1", "192.0.2.1", SECOND)
+    clock(4.4)
+    assert seen.line.startswith("9 of 10 cases, about 1 s left; waiting for")
+    clock(34)
+    assert seen.line == "9 of 10 cases; waiting for open.synack-retransmit for 30 s"
 
 
 def test_the_total_grows_with_the_addresses() -> None:

@@ -88,12 +88,24 @@ def test_the_packets_of_a_sample_are_sound() -> None:
     assert not any(each.malformed for each in packets if each.direction == "0x00000002")
 
 
-@pytest.mark.parametrize("name", ["linux-cookieless", "option-stripped"])
+@pytest.mark.parametrize("name", ["linux", "linux-cookieless", "option-stripped"])
 def test_a_sample_made_again_is_the_same(name: str, tmp_path: Path) -> None:
+    """In the first of them every case is run; in the others most are skipped.
+
+    On a machine that is busy with other tests an attempt may be late, and "3 of 3" be "3 of 4":
+    that does not happen again and again, what is stale does.
+    """
     require(name)
-    make.make(name, tmp_path)
-    for file in make.file_names(name):
-        assert (tmp_path / file).read_bytes() == (SAMPLES / file).read_bytes(), f"{file}: {STALE}"
+    for _ in range(3):
+        make.make(name, tmp_path)
+        differ = [
+            file
+            for file in make.file_names(name)
+            if (tmp_path / file).read_bytes() != (SAMPLES / file).read_bytes()
+        ]
+        if not differ:
+            return
+    pytest.fail(f"{', '.join(differ)}: {STALE}")
 
 
 def test_chance_is_taken_out_of_what_was_seen_and_nothing_else() -> None:

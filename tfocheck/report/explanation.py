@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfocheck import grade
+from tfocheck.case import Verdict
 from tfocheck.report import escape
 
 if TYPE_CHECKING:
     from tfocheck.case import CaseResult
 
 
+def verdict(result: CaseResult) -> str:
+    """The verdict in words: a fault of the path is not called the server's."""
+    word = "path fault" if grade.is_path_fault(result) else result.verdict.value
+    return word if result.known is None else f"{word} (known)"
+
+
 def seen(result: CaseResult) -> str:
     """What was seen, in one escaped line that is never empty."""
     return escape.text(result.seen) or "nothing was seen"
+
+
+OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
+
+
+def advice(result: CaseResult) -> str:
+    """What to do about it, in one line as it was written; may be empty."""
+    return OWN_FAULT if result.verdict is Verdict.ERROR else result.case.advice
 
 
 def explanation(result: CaseResult) -> str:
@@ -23,8 +39,8 @@ def explanation(result: CaseResult) -> str:
         f"expected: the server {escape.text(case.expected)}",
         f"seen: {seen(result)}",
     ]
-    if case.advice:
-        lines.append(f"advice: {escape.text(case.advice)}")
+    if todo := advice(result):
+        lines.append(f"advice: {escape.text(todo)}")
     if result.traceback:
         lines.append(escape.lines(result.traceback))
     return "\n".join(lines)

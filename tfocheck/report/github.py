@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfocheck.case import CaseResult, Level, Severity, Verdict
-from tfocheck.grade import Kind, count, worst
-from tfocheck.report import escape, write
+from tfocheck.case import CaseResult, Severity, Verdict
+from tfocheck.grade import Kind, breaks_build, count, whole_address, worst
+from tfocheck.report import escape, explanation, write
 
 if TYPE_CHECKING:
     from tfocheck.case import AddressReport
@@ -39,7 +39,6 @@ _MESSAGE_WIDTH = 4000
 _PLAIN = frozenset(" ,;()/%=?+-")
 _WEIGHT = {Severity.CRITICAL: 0, Severity.MAJOR: 1, Severity.MINOR: 2, None: 3}
 _NOT_GOOD = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WARN)
-_WITHOUT_CASES = (Kind.UNREACHABLE, Kind.NOT_OFFERED, Kind.NOT_TESTED)
 
 
 def is_active(environment: Mapping[str, str]) -> bool:
@@ -90,12 +89,11 @@ def _of_addresses(judgement: Judgement) -> Iterator[_Annotation]:
         yield _Annotation(_ERROR, 0, f"{target}: no address", [message])
     pairs = zip(judgement.report.addresses, judgement.conclusions, strict=True)
     for address, conclusion in pairs:
-        if conclusion.kind not in _WITHOUT_CASES:
+        untested = conclusion.kind is Kind.NOT_TESTED
+        if not untested and whole_address(address, conclusion, strict=judgement.strict) is None:
             continue
-        # An address that can't be tried from here breaks no build, unless there is no other.
-        counts = conclusion.kind is not Kind.NOT_TESTED or all(
-            each.kind is Kind.NOT_TESTED for each in judgement.conclusions
-        )
+        # An address that can't be tried from here breaks no build, if the target has others.
+        counts = not untested or address.target in judgement.untested
         lines = [conclusion.headline, *conclusion.advice]
         kind = _ERROR if counts else _WARNING
         yield _Annotation(kind, 0, f"{_place(address)}: {conclusion.kind.value}", lines)
@@ -120,26 +118,18 @@ def _of_case(
 ) -> _Annotation:
     _, result = found[0]
     case = result.case
-    kind = _WARNING if result.verdict is Verdict.WARN and not strict else _ERROR
+    kind = _ERROR if breaks_build(result, strict=strict) else _WARNING
     weight = f", {case.severity.value}" if case.severity else ""
     lines = [f"at {address.address}: {each.seen}" for address, each in found]
     lines.append(f"requirement: {case.requirement}")
-    if case.advice:
-        lines.append(f"advice: {case.advice}")
-    title = f"{case.id}: {_verdict(result)}{weight}: {target}"
+    if advice := explanation.advice(result):
+        lines.append(f"advice: {advice}")
+    title = f"{case.id}: {explanation.verdict(result)}{weight}: {target}"
     return _Annotation(kind, _WEIGHT[case.severity], title, lines)
 
 
 def _is_wrong(result: CaseResult) -> bool:
     return result.verdict in _NOT_GOOD and result.known is None
-
-
-def _verdict(result: CaseResult) -> str:
-    if result.case.level is Level.PATH and result.verdict is Verdict.FAIL:
-        verdict = "path fault"
-    else:
-        verdict = result.verdict.value
-    return verdict if result.known is None else f"{verdict} (known)"
 
 
 def _data(lines: Sequence[str]) -> str:
@@ -183,7 +173,12 @@ def summary(judgement: Judgement, room: int = SUMMARY_BYTES) -> str:
 
 
 def _outcome(judgement: Judgement) -> str:
-    tested = [each for each in judgement.conclusions if each.kind is not Kind.NOT_TESTED]
+    pairs = zip(judgement.report.addresses, judgement.conclusions, strict=True)
+    tested = [
+        found
+        for address, found in pairs
+        if found.kind is not Kind.NOT_TESTED or address.target in judgement.untested
+    ]
     letter = worst(each.grade for each in tested)
     if letter is not None and not judgement.report.errors:
         return f"grade {letter}"
@@ -209,7 +204,7 @@ def _section(address: AddressReport, conclusion: Conclusion) -> str:
         rows = [
             [
                 result.case.id,
-                _verdict(result),
+                explanation.verdict(result),
                 result.case.severity.value if result.case.severity else "-",
                 result.seen,
             ]
@@ -225,7 +220,7 @@ def _all_cases(address: AddressReport) -> str:
             result.case.id,
             result.case.section,
             result.case.level.value,
-            _verdict(result),
+            explanation.verdict(result),
             result.seen,
         ]
         for result in address.results

@@ -26,11 +26,11 @@ import jinja2
 from markupsafe import Markup
 
 from tfocheck import grade
-from tfocheck.case import Level, Severity, Verdict
+from tfocheck.case import Severity, Verdict
 from tfocheck.grade import Conclusion, Judgement
-from tfocheck.report import escape, svg
-from tfocheck.report.ladder import relative_numbers
-from tfocheck.report.table import OWN_FAULT, caveats
+from tfocheck.report import escape, explanation, svg
+from tfocheck.report.ladder import MOST_RUNGS, relative_numbers
+from tfocheck.report.table import caveats
 from tfocheck.target import join
 
 if TYPE_CHECKING:
@@ -155,9 +155,9 @@ def dumps(judgement: Judgement) -> str:
         signs=_SIGNS,
         width=svg.WIDTH,
         opened=PROBLEMS,
-        verdict_of=_verdict,
+        verdict_of=explanation.verdict,
         is_open=_is_open,
-        own_fault=OWN_FAULT,
+        advice_for=explanation.advice,
     )
     return text + "\n"
 
@@ -257,16 +257,7 @@ def _gravity(view: CaseView) -> tuple[bool, bool, int, int]:
     severity = result.case.severity
     weight = list(Severity).index(severity) if severity else len(Severity)
     known = result.known is not None
-    return known, not _is_path_fault(result), PROBLEMS.index(result.verdict), weight
-
-
-def _is_path_fault(result: CaseResult) -> bool:
-    return result.case.level is Level.PATH and result.verdict is Verdict.FAIL
-
-
-def _verdict(result: CaseResult) -> str:
-    word = "path fault" if _is_path_fault(result) else result.verdict.value
-    return word if result.known is None else f"{word} (known)"
+    return known, not grade.is_path_fault(result), PROBLEMS.index(result.verdict), weight
 
 
 def _is_open(result: CaseResult) -> bool:
@@ -347,7 +338,7 @@ def _choose_flows(reports: Sequence[AddressReport]) -> list[list[list[FlowRecord
         most = MOST_FLOWS_OF_PROBLEMS if result.verdict in PROBLEMS else MOST_FLOWS
         taken: list[int] = []
         for index in _telling(result.flows)[:most]:
-            room -= min(len(result.flows[index].packets), svg.MOST_RUNGS)
+            room -= min(len(result.flows[index].packets), MOST_RUNGS)
             if room >= 0:
                 taken.append(index)
         chosen[a][r] = [result.flows[index] for index in sorted(taken)]

@@ -1,11 +1,18 @@
 """The report as JUnit XML, for CI systems: a suite per address, a test case per case.
 
-A failure is a ``failure`` of the severity's type; inconclusive and error are ``error``, for a build
-must not go green on them; skip is ``skipped``; a warning is a plain pass with its text in
-``system-out``, or a failure of type "warn" with ``--strict``; what a baseline knows is ``skipped``,
-with its reason. Each suite has as many test cases as the table has rows. With several addresses a
-test case is named with its own: GitLab drops every test case but the first of those with the same
-class and name.
+Rules that hold here:
+
+* There is a ``failure`` or an ``error`` just when the exit code is not 0. A failure says that the
+  server broke a requirement (exit code 1), and its type is the severity; an error says why the
+  server was not judged: inconclusive, tfocheck's own error, a fault of the path, not offered,
+  unreachable, not tested.
+* Where no case alone is to blame, the case that stands for the whole address has the error.
+* skip is ``skipped``, and so is, with its reason, what a baseline knows. A warning is a plain pass
+  with its text in ``system-out``, or a failure of type "warn" with ``--strict``.
+* Each suite has as many test cases as the table has rows. With several addresses a test case is
+  named with its own: GitLab drops every test case but the first of those with the same class and
+  name.
+* A test case's time is its own; the cases of a run overlap, so a suite's is less than their sum.
 
 The XML is valid by the schema of Jenkins' xUnit plugin (junit-10.xsd), which allows no other
 attributes than its own.
@@ -20,6 +27,7 @@ from xml.etree import ElementTree
 
 import junit_xml
 
+from tfocheck import grade
 from tfocheck.case import CaseResult, Verdict
 from tfocheck.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape
@@ -40,38 +48,41 @@ def dumps(judgement: Judgement) -> str:
     ]
     suites += [_unresolved(target, message, judgement) for target, message in report.errors]
     root = ElementTree.Element("testsuites", name="tfocheck")
-    root.extend(_element(suite) for suite in suites)
+    root.extend(suites)
     for total in ("tests", "failures", "errors"):
         root.set(total, str(sum(int(suite.get(total, 0)) for suite in root)))
-    root.set("time", f"{sum(float(suite.get('time', 0)) for suite in root):.6f}")
+    root.set("time", f"{report.duration:.6f}")
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
-def _element(suite: Any) -> ElementTree.Element:
+def _element(suite: Any, seconds: float) -> ElementTree.Element:
     element: ElementTree.Element = suite.build_xml_doc()
     del element.attrib["disabled"]
-    # As a sum of floats it may come in a form such as 5e-06.
-    element.set("time", f"{float(element.get('time', 0)):.6f}")
+    element.set("time", f"{seconds:.6f}")
     return element
 
 
 def _suite(
     address: AddressReport, conclusion: Conclusion, judgement: Judgement, several: bool
-) -> Any:
+) -> ElementTree.Element:
     place = escape.text(f"{address.target} at {address.address}")
     where = f" [{place}]"
-    if conclusion.kind is Kind.NOT_TESTED:
-        untested = junit_xml.TestCase(f"address{where}", "tfocheck")
-        untested.add_skipped_info(escape.text(address.not_tested or conclusion.headline))
-        cases = [untested]
+    if not address.results:
+        cases = [_without_cases(address, conclusion, judgement, where)]
     else:
+        whole = grade.whole_address(address, conclusion, strict=judgement.strict)
         cases = [
-            _test_case(result, judgement.strict, where if several else "")
+            _test_case(
+                result,
+                judgement.strict,
+                where if several else "",
+                conclusion if result.case.id == whole else None,
+            )
             for result in address.results
         ]
     started = datetime.datetime.fromtimestamp(address.started, datetime.UTC)
-    return junit_xml.TestSuite(
+    suite = junit_xml.TestSuite(
         place,
         cases,
         hostname=escape.text(address.address),
@@ -88,34 +99,57 @@ def _suite(
             "packets-sent": str(address.traffic.sent),
         },
     )
+    return _element(suite, address.duration)
 
 
-def _unresolved(target: str, message: str, judgement: Judgement) -> Any:
+def _without_cases(
+    address: AddressReport, conclusion: Conclusion, judgement: Judgement, where: str
+) -> Any:
+    case = junit_xml.TestCase(f"address{where}", "tfocheck")
+    # That it can't be tried from here breaks no build, if the target has other addresses.
+    if conclusion.kind is Kind.NOT_TESTED and address.target not in judgement.untested:
+        case.add_skipped_info(escape.text(address.not_tested or conclusion.headline))
+    else:
+        case.add_error_info(escape.text(conclusion.headline), error_type=conclusion.kind.value)
+    return case
+
+
+def _unresolved(target: str, message: str, judgement: Judgement) -> ElementTree.Element:
     case = junit_xml.TestCase(f"resolve [{escape.text(target)}]", "tfocheck")
     case.add_error_info(escape.text(message), error_type="unreachable")
     properties = {"target": escape.text(target), "version": judgement.report.version}
-    return junit_xml.TestSuite(escape.text(target), [case], properties=properties)
+    suite = junit_xml.TestSuite(escape.text(target), [case], properties=properties)
+    return _element(suite, 0.0)
 
 
-def _test_case(result: CaseResult, strict: bool, where: str) -> Any:
+def _test_case(
+    result: CaseResult, strict: bool, where: str, whole: Conclusion | None = None
+) -> Any:
+    """A case; ``whole`` is the conclusion on the address if this case is to stand for it."""
     case = junit_xml.TestCase(
         escape.text(result.case.id) + where, _class_name(result.case.section), result.duration
     )
     # junit-xml leaves an element without a message out, and with it the failure.
     seen = explaining.seen(result)
     severity = result.case.severity.value if result.case.severity else "minor"
+    explanation = explaining.explanation(result)
     match result.verdict:
+        case _ if whole is not None:
+            advice = "\n".join(escape.text(f"advice: {each}") for each in whole.advice)
+            case.add_error_info(escape.text(whole.headline), advice or None, whole.kind.value)
         case _ if result.known is not None:
             case.add_skipped_info(f"known: {escape.text(result.known)}; {result.verdict}: {seen}")
+        case Verdict.FAIL if grade.is_path_fault(result):
+            case.add_error_info(seen, explanation, Kind.PATH.value)
         case Verdict.FAIL:
-            case.add_failure_info(seen, explaining.explanation(result), severity)
-        case Verdict.WARN if strict:
-            case.add_failure_info(seen, explaining.explanation(result), "warn")
+            case.add_failure_info(seen, explanation, severity)
+        case Verdict.WARN if grade.is_broken(result, strict=strict):
+            case.add_failure_info(seen, explanation, "warn")
         case Verdict.INCONCLUSIVE | Verdict.ERROR:
-            case.add_error_info(seen, explaining.explanation(result), result.verdict.value)
+            case.add_error_info(seen, explanation, result.verdict.value)
         case Verdict.SKIP:
             case.add_skipped_info(seen)
-    head = f"{result.verdict.value}: {seen}"
+    head = f"{explaining.verdict(result)}: {seen}"
     packets = ladders(result)
     case.stdout = f"{head}\n{packets}\n" if packets else f"{head}\n"
     return case

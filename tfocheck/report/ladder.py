@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tfocheck.tcp.segment import Captured, Segment
 
 WIDTH = 80
+MOST_RUNGS = 11
+"""A shortened ladder has the first packets, the last ones and the deciding one of a longer flow."""
+
+_FIRST, _LAST = 8, 2
 _DETAIL_INDENT = 22
 _SHOWN_PAYLOAD = 24
 _SHOWN_OPTION_BYTES = 16
@@ -27,7 +31,7 @@ def ladders(result: CaseResult) -> str:
     return "\n".join(ladder(flow) for flow in result.flows)
 
 
-def ladder(flow: FlowRecord) -> str:
+def ladder(flow: FlowRecord, *, shortened: bool = False) -> str:
     """One flow: a heading, then a rung per packet, time in ms since the first."""
     mark = "*" if flow.decided else " "
     label = f"{escape.text(flow.label)} (this decided)" if flow.decided else escape.text(flow.label)
@@ -36,7 +40,31 @@ def ladder(flow: FlowRecord) -> str:
     if not flow.packets:
         return f"{heading}\n    no packets were captured"
     start = min(packet.time for packet in flow.packets)
-    return "\n".join([heading, *(_rung(flow, packet, start) for packet in flow.packets)])
+    lines, before = [heading], -1
+    for index in telling_packets(flow) if shortened else range(len(flow.packets)):
+        if hidden := words_for_hidden(flow, before, index):
+            lines.append(f"{' ' * _DETAIL_INDENT}({hidden} not shown)")
+        lines.append(_rung(flow, flow.packets[index], start))
+        before = index
+    return "\n".join(lines)
+
+
+def telling_packets(flow: FlowRecord) -> list[int]:
+    """Which packets a shortened ladder has: places in the flow, in order."""
+    total = len(flow.packets)
+    if total <= MOST_RUNGS:
+        return list(range(total))
+    deciding = [i for i, packet in enumerate(flow.packets) if packet is flow.deciding]
+    return sorted({*range(_FIRST), *deciding, *range(total - _LAST, total)})
+
+
+def words_for_hidden(flow: FlowRecord, before: int, index: int) -> str:
+    """How many packets, and bytes, lie between two places in a flow; empty when none do."""
+    hidden = flow.packets[before + 1 : index]
+    if not hidden:
+        return ""
+    packets = "1 packet" if len(hidden) == 1 else f"{len(hidden)} packets"
+    return f"{packets} with {sum(len(packet.segment.payload) for packet in hidden)} bytes"
 
 
 def relative(number: int, initial: int | None) -> int | None:

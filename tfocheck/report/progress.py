@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import os
 import time
 from collections import Counter
@@ -68,7 +69,7 @@ class Progress:
         self._cases = cases_per_address
         self._targets = tuple(targets)
         self._addresses: dict[tuple[str, str], _Address] = {}
-        self._began = time.monotonic()
+        self._began = self._last_end = time.monotonic()
 
     def case_started(self, target: str, address: str, case: Case) -> None:
         """A case has begun."""
@@ -79,6 +80,7 @@ class Progress:
         state = self._of(target, address)
         state.waiting.pop(result.case.id, None)
         state.verdicts[result.verdict] += 1
+        self._last_end = time.monotonic()
 
     def _of(self, target: str, address: str) -> _Address:
         return self._addresses.setdefault((target, address), _Address(target, address))
@@ -102,10 +104,15 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest may take, if it goes on like this; None where nobody can tell."""
+        """Seconds that the rest may take, if it goes on like this; None where nobody can tell.
+
+        Where no case has ended for longer than the rest should take, the estimate is wrong: what
+        is left then takes its own time, as to fill a queue does.
+        """
         if self.ended == 0 or self.elapsed < _LEAST_TO_ESTIMATE:
             return None
-        return self.elapsed * (self.total - self.ended) / self.ended
+        estimate = self.elapsed * (self.total - self.ended) / self.ended
+        return None if time.monotonic() - self._last_end > estimate else estimate
 
     @property
     def is_small(self) -> bool:
@@ -119,7 +126,7 @@ class Progress:
         if not self._addresses:
             return f"{words[0]}; resolving names"
         if self.left:
-            words.append(f"about {self.left:.0f} s left")
+            words.append(f"about {math.ceil(self.left)} s left")
         return ", ".join(words)
 
     @property
@@ -130,9 +137,11 @@ class Progress:
         ]
         if not waiting:
             return self.summary
-        _, longest, case = min(waiting, key=lambda entry: entry[0])
+        began, longest, case = min(waiting, key=lambda entry: entry[0])
         where = "" if self.is_small else f" at {longest.address}"
-        return f"{self.summary}; waiting for {case}{where}"
+        seconds = f"{time.monotonic() - began:.0f}"
+        since = "" if seconds == "0" else f" for {seconds} s"
+        return f"{self.summary}; waiting for {case}{where}{since}"
 
     def _done_in_words(self) -> Iterator[str]:
         if not self.is_small:

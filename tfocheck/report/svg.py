@@ -18,7 +18,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfocheck.report.ladder import numbers_in_words, options_in_words, preview
+from tfocheck.report.ladder import (
+    numbers_in_words,
+    options_in_words,
+    preview,
+    telling_packets,
+    words_for_hidden,
+)
 
 if TYPE_CHECKING:
     from tfocheck.case import FlowRecord
@@ -35,10 +41,6 @@ _HEAD = 26
 _GAP = 9
 _PAUSE_HEIGHT = 24
 
-MOST_RUNGS = 11
-"""A connection with more packets is drawn by its first ones, its last ones and the deciding one."""
-
-_FIRST, _LAST = 8, 2
 _PAUSE = 0.2
 
 
@@ -95,7 +97,7 @@ def ladder(flow: FlowRecord, verdict: str) -> Ladder:
     pauses: list[Pause] = []
     y, before = float(_HEAD), -1
     windows: dict[bool, int] = {}
-    for index in _drawn(flow):
+    for index in telling_packets(flow):
         packet = flow.packets[index]
         words = _between(flow, before, index)
         if words:
@@ -112,28 +114,14 @@ def ladder(flow: FlowRecord, verdict: str) -> Ladder:
     return Ladder(y + 4, tuple(rungs), tuple(pauses), len(flow.packets))
 
 
-def _drawn(flow: FlowRecord) -> list[int]:
-    total = len(flow.packets)
-    if total <= MOST_RUNGS:
-        return list(range(total))
-    deciding = [i for i, packet in enumerate(flow.packets) if packet is flow.deciding]
-    return sorted({*range(_FIRST), *deciding, *range(total - _LAST, total)})
-
-
 def _between(flow: FlowRecord, before: int, index: int) -> str:
     """What lies between two packets that are drawn; empty if there is nothing to say of it."""
     if before < 0:
         return ""
-    hidden = flow.packets[before + 1 : index]
+    if hidden := words_for_hidden(flow, before, index):
+        return f"{hidden} not drawn"
     waited = flow.packets[index].time - flow.packets[before].time
-    if hidden:
-        size = sum(len(packet.segment.payload) for packet in hidden)
-        return f"{_packets(len(hidden))} with {size} bytes not drawn"
     return f"{waited:.1f} s later" if waited >= _PAUSE else ""
-
-
-def _packets(number: int) -> str:
-    return "1 packet" if number == 1 else f"{number} packets"
 
 
 def _rung(

@@ -19,9 +19,9 @@ from typing import TextIO
 from tabulate import MIN_PADDING, tabulate
 
 from tfocheck import grade
-from tfocheck.case import AddressReport, Case, CaseResult, Level, Verdict
+from tfocheck.case import AddressReport, Case, CaseResult, Verdict
 from tfocheck.grade import Conclusion, Judgement, Kind
-from tfocheck.report import escape
+from tfocheck.report import escape, explanation
 from tfocheck.report.ladder import ladders
 
 NARROW = 100
@@ -34,7 +34,6 @@ _NOTED = (Verdict.INFO, Verdict.SKIP)
 MOST_FINDINGS = 3
 _PREREQUISITE_MARK = " *"
 _KNOWN_MARK = " (known)"
-OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
 
 _BOLD, _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN, _DIM = "1", "31", "32", "33", "35", "36", "2"
 _COLOURS = {
@@ -160,7 +159,7 @@ def _verdicts(target: str, addresses: Sequence[AddressReport], style: Style) -> 
 def _findings(address: AddressReport, style: Style, *, placed: bool) -> str:
     """What is wrong, first of all, and the route as far as it was looked at."""
     failed = [result for result in address.results if result.verdict is Verdict.FAIL]
-    path = [result for result in failed if result.case.level is Level.PATH]
+    path = grade.path_faults(address)
     lines: list[str] = []
     place = f" at {address.address}" if placed else ""
     for result in (path or failed)[:MOST_FINDINGS]:
@@ -357,7 +356,7 @@ def _explanation(
             ("known", each.known or ""),
         ]
     fields += [
-        ("advice", OWN_FAULT if result.verdict is Verdict.ERROR else case.advice),
+        ("advice", explanation.advice(result)),
     ]
     for name, value in fields:
         if value:
