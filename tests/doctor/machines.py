@@ -46,7 +46,7 @@ def running(which: Process, *lines: tuple[str, bool, int], file: str = "/etc/n.c
     server = servers.recognise(which)
     assert server is not None
     directives = tuple(
-        Directive(file, number, text, on, (Endpoint("0.0.0.0", port),))
+        Directive(file, number, text, on, (Endpoint("0.0.0.0", port),), f"{text};")
         for number, (text, on, port) in enumerate(lines, 1)
     )
     return Running(server, which, Configuration(directives, file, True))

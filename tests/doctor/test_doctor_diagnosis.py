@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def test_each_namespace_has_its_own_command() -> None:
         listener(view(1, ELSEWHERE)), listener(view(1, named)), listener(view(3)), persistence=KEPT
     )
     first, second = commands(whole)
-    assert first.endswith("nsenter --net=/proc/77/ns/net sysctl -w net.ipv4.tcp_fastopen=3")
+    assert "then nsenter --net=/proc/77/ns/net sysctl -w net.ipv4.tcp_fastopen=3; else" in first
     assert second == "ip netns exec blue sysctl -w net.ipv4.tcp_fastopen=3"
 
 
@@ -192,7 +194,7 @@ def test_full_queues_and_cookieless_sockets() -> None:
         (
             Persistence((Setting("/usr/lib/sysctl.d/50-x.conf", 4, "1"),)),
             "50-x.conf:4 sets",
-            "> /etc/sysctl.d/zz-tcp_fastopen.conf",
+            "> /etc/sysctl.d/zz30-tcp_fastopen.conf",
         ),
         (
             Persistence((Setting("/etc/sysctl.d/50-x.conf", 4, "0"),)),
@@ -202,7 +204,7 @@ def test_full_queues_and_cookieless_sockets() -> None:
         (
             Persistence((Setting("/etc/sysctl.conf", 4, "3"),), read_at_boot=False),
             "systemd does not read",
-            "> /etc/sysctl.d/zz-tcp_fastopen.conf",
+            "> /etc/sysctl.d/zz30-tcp_fastopen.conf",
         ),
     ],
 )
@@ -268,19 +270,32 @@ def test_nothing_hostile_is_run_by_the_script(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/pwned"))
 
 
-@settings(max_examples=30)
-@given(st.text(), st.text(), st.text())
+# What /proc can hold in a name: anything but the zero byte.
+NAMES = st.text(st.characters(exclude_characters="\0")) | st.text(" ~'\"$()`;|&\\/x\n", min_size=1)
+
+
+@settings(max_examples=60)
+@given(NAMES, NAMES, NAMES)
 def test_any_name_is_quoted(name: str, file: str, words: str) -> None:
-    which = process(100, "nginx", executable=f"/usr/sbin/{name}")
+    program, path = f"/usr/sbin/{name}", f"/nosuch{file}"
+    which = process(100, "nginx", executable=program)
     whole = machine(
-        listener(view(1), 0, which), running=(running(which, (words, False, 80), file=file),)
+        listener(view(1), 0, which),
+        running=(running(which, (f"listen {words}", False, 80), file=path),),
     )
     found = diagnose(whole)
     planned = advice.advise(whole, found)
     script = advice.script(planned)
     assert all(character == "\n" or " " <= character <= "~" for character in script)
-    for line in script.splitlines():
-        assert line.startswith(("#", "echo ", "sed ", "sysctl ", "/usr/sbin/", "'/usr/sbin/", "set ", ""))  # fmt: skip # noqa: E501
+    [step] = [each for each in planned if each.what.startswith("nginx[100]")]
+    if all(" " <= character <= "~" for character in f"{name}{file}{words}"):
+        by_start = {shlex.split(command)[0]: command for command in step.commands}
+        assert shlex.split(by_start["sed"])[-1] == os.path.realpath(path)
+        assert shlex.split(step.commands[-1])[:3] == [program, "-s", "reload"]
+        assert all(command in script.splitlines() for command in step.commands)
+    else:
+        for line in script[script.index(f"# {planned.index(step) + 1}. ") :].splitlines():
+            assert not line or line.startswith(("#", "echo ", "mkdir ", "printf "))
     assert json.loads(json_report.dumps(whole, found, planned))["steps"]
 
 

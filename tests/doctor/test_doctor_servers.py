@@ -63,7 +63,7 @@ def test_broken_nginx_configuration_is_named(text: str, tmp_path: Path) -> None:
 def test_no_pipe_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
-        configuration.read_file(str(tmp_path / "pipe"))
+        configuration.read_file(str(tmp_path / "pipe"), process(1))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_lines_of_other_servers(
     which = process(os.getpid(), name, arguments=(name, *given_arguments))
     server = servers.recognise(which)
     assert server is not None
-    [found] = servers.read(server, which).directives
+    [found] = server.read(which).directives
     assert (found.file, found.line, found.text, found.on) == (str(path), 2, text.strip(), on)
 
 
@@ -147,12 +147,12 @@ def test_varnish_is_told_on_its_command_line() -> None:
     which = process(1, "varnishd", arguments=("varnishd", "-a", ":80", "-p", "tcp_fastopen=on"))
     server = servers.recognise(which)
     assert server is not None
-    [found] = servers.read(server, which).directives
+    [found] = server.read(which).directives
     assert (found.text, found.on) == ("-p tcp_fastopen=on", True)
 
 
 def test_every_server_says_how_and_where_that_stands() -> None:
-    assert len(servers.SERVERS) == 10
+    assert len(servers.SERVERS) == 11
     for server in servers.SERVERS:
         assert server.how
         assert server.source
@@ -164,7 +164,7 @@ def test_a_container_is_left_alone() -> None:
     which = process(1, "nginx", is_elsewhere=True)
     server = servers.recognise(which)
     assert server is not None
-    assert "container" in (servers.read(server, which).problem or "")
+    assert "container" in (server.read(which).problem or "")
 
 
 # The edits, by the real sed
@@ -176,7 +176,8 @@ def run(command: str) -> None:
 
 def switched_on(which: str, text: str, words: str, file: Path) -> str:
     file.write_text(text)
-    directive = Directive(str(file), 2, words, False, (Endpoint("0.0.0.0", 80),))
+    source = text.splitlines()[1]
+    directive = Directive(str(file), 2, words, False, (Endpoint("0.0.0.0", 80),), source)
     [command] = edits.switch_on(running(process(1, which)), [directive])
     run(command)
     once = file.read_text()
@@ -197,7 +198,8 @@ def switched_on(which: str, text: str, words: str, file: Path) -> str:
         ("listen 8080; listen 80;", "listen 80", "listen 8080; listen 80 fastopen=256;"),
         ("listen *:80;", "listen *:80", "listen *:80 fastopen=256;"),
         ("listen [::1]:80 a/b;", "listen [::1]:80 a/b", "listen [::1]:80 a/b fastopen=256;"),
-        ("listen 81;", "listen 80", "listen 81;"),
+        ("\tlisten\t80;", "listen 80", "\tlisten\t80 fastopen=256;"),
+        ("listen '80' ssl;", "listen 80 ssl", "listen '80' ssl fastopen=256;"),
     ],
 )
 def test_nginx_edit(before: str, words: str, after: str, tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_nginx_edit(before: str, words: str, after: str, tmp_path: Path) -> None
         ("  bind :80", "bind :80", "  bind :80 tfo"),
         ("  bind  :80  # x", "bind :80", "  bind  :80 tfo  # x"),
         ("  bind :80 ssl crt /a", "bind :80 ssl crt /a", "  bind :80 ssl crt /a tfo"),
-        ("  bind :8080", "bind :80", "  bind :8080"),
+        ('  bind :80 name "x &/y"', "bind :80 name x &/y", '  bind :80 name "x &/y" tfo'),
     ],
 )
 def test_haproxy_edit(before: str, words: str, after: str, tmp_path: Path) -> None:

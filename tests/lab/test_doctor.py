@@ -361,7 +361,7 @@ def drop_ptrace() -> None:
 def test_root_without_ptrace_is_told_what_is_missing() -> None:
     code, table, _ = in_fork(lambda: in_quiet_namespaces(3, drop_ptrace, own=None))
     assert code == ExitCode.CANNOT
-    assert "that takes root" in table["8080"][1]
+    assert "that takes CAP_SYS_PTRACE" in table["8080"][1]
 
 
 def two_thousand() -> list[Any]:

@@ -12,12 +12,13 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfocheck.doctor import diagnosis, edits, kernel, servers
+from tfocheck.doctor import diagnosis, edits, kernel, processes, servers
 from tfocheck.doctor.configuration import Directive
 from tfocheck.doctor.diagnosis import Diagnosis, Finding, Kind
 from tfocheck.doctor.examination import Listener, Machine, Running
@@ -25,8 +26,9 @@ from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.processes import Process
 from tfocheck.report import escape
 
-SYSCTL_FILE = "/etc/sysctl.d/30-tcp_fastopen.conf"
-_LATE_SYSCTL_FILE = "/etc/sysctl.d/zz-tcp_fastopen.conf"
+_SYSCTL_FILES = "/etc/sysctl.d/{}-tcp_fastopen.conf"
+# After any other that sets it.
+_LATE = "zz"
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,8 @@ def _in_namespace(namespace: Namespace, command: str) -> tuple[str, ...]:
         return (f"ip netns exec {shlex.quote(namespace.name)} {command}",)
     # The process may have ended, and its number be another's.
     path = f"/proc/{namespace.pid}/ns/net"
-    return (
-        f'[ "$(stat -Lc %i {path})" = {namespace.identity[1]} ] && nsenter --net={path} {command}',
-    )
+    is_it = f'[ "$(stat -Lc %i {path})" = {namespace.identity[1]} ]'
+    return (edits.if_still(is_it, f"nsenter --net={path} {command}", namespace.pid or 0),)
 
 
 def _boot_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]:
@@ -133,16 +134,23 @@ def _boot_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]
         changed and any(_is_to_have_it(machine, each) for each in machine.of(view))
     ):
         return
-    if winner is not None and winner.file.startswith("/etc/") and persistence.read_at_boot:
+    ours = winner is not None and winner.file.startswith("/etc/")
+    if winner is not None and ours and persistence.read_at_boot and not winner.by_pattern:
         command = edits.set_sysctl(winner, value)
         yield Step(f"keep it over the next boot: {winner.file} sets it last", (command,))
         return
-    place = _LATE_SYSCTL_FILE if winner is not None else SYSCTL_FILE
     line = shlex.quote(f"{kernel.NAME} = {value}")
     yield Step(
         "keep it over the next boot",
-        ("mkdir -p /etc/sysctl.d", f"printf '%s\\n' {line} > {place}"),
+        ("mkdir -p /etc/sysctl.d", f"printf '%s\\n' {line} > {_free_file(late=bool(winner))}"),
     )
+
+
+def _free_file(*, late: bool) -> str:
+    """A file of sysctl.d that is not there yet: another may hold more, the key for one."""
+    numbers = itertools.count(30)
+    names = (f"{_LATE}{number}" if late else str(number) for number in numbers)
+    return next(path for name in names if not os.path.lexists(path := _SYSCTL_FILES.format(name)))
 
 
 # Servers
@@ -175,14 +183,10 @@ def _server_steps(machine: Machine) -> Iterator[Step]:
 
 def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
     process, configuration = running.process, running.configuration
-    silent = [
-        each
-        for each in machine.listeners
-        if each.queue == 0 and process.pid in {holder.pid for holder in each.holders}
-    ]
+    silent = [each for each in machine.listeners if each.queue == 0 and running.holds(each)]
     if any(each.view.settings.has(kernel.ALL_LISTENERS) for each in silent):
         what = f"restart {process}: it began to listen before bit 0x400 was set"
-        yield Step(what, edits.restart(process))
+        yield Step(what, edits.restart(process) if _is_safe(process) else ())
         return
     if configuration.knows is False:
         yield Step(
@@ -196,6 +200,8 @@ def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
     lines = list(found) or [each for each in configuration.directives if not each.endpoints]
     off = [directive for directive in lines if not directive.on]
     commands = tuple(edits.switch_on(running, off)) if _is_safe(process) else ()
+    if commands:
+        commands = tuple(edits.tried(running, off, commands))
     reload = edits.reload(running) if _is_safe(process) else ()
     if lines and not off:
         yield Step(
@@ -215,7 +221,9 @@ def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
 
 def _is_safe(process: Process) -> bool:
     """Whether root may edit and reload it: a stranger's program would run as root."""
-    return process.uid in (0, os.geteuid()) and not process.is_elsewhere
+    if process.uid not in (0, os.geteuid()) or process.executable is None:
+        return False
+    return processes.sees_ours(process, process.executable)
 
 
 def _places(directives: Sequence[Directive]) -> str:

@@ -13,13 +13,17 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tfocheck.doctor import processes
+from tfocheck.doctor.processes import Process
 from tfocheck.doctor.sockets import Listening
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 4 << 20
+"""Of one file, and for nginx of all its files: they are parsed at about a megabyte a second."""
 _MOST_BINARY_BYTES = 256 << 20
+_MOST_PROBLEMS = 3
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,17 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Directive:
-    """A directive that listens: where it stands, how it reads, whether it switches Fast Open on."""
+    """A directive that listens: where it stands, how it reads, whether it switches Fast Open on.
+
+    ``source`` is the line as the file has it, quotes, comment and all.
+    """
 
     file: str
     line: int
     text: str
     on: bool
     endpoints: tuple[Endpoint, ...]
+    source: str = ""
 
     @property
     def place(self) -> str:
@@ -65,7 +73,7 @@ class Configuration:
     """What a server's configuration says.
 
     ``knows`` is whether the binary knows the directive at all, None when that can't be told;
-    ``problem`` says what could not be read; ``main`` is the first file.
+    ``problem`` says what could not be read, the rest was; ``main`` is the first file.
     """
 
     directives: tuple[Directive, ...] = ()
@@ -82,16 +90,33 @@ class Configuration:
         ]
 
 
-def read_file(path: str) -> str:
-    """The text of a configuration file. Raises OSError, also for what is no regular file."""
+def read_file(path: str, process: Process) -> str:
+    """The text of a configuration file of this process.
+
+    Raises OSError, also for what is no regular file, or is another file to the process.
+    """
+    if not processes.sees_ours(process, path):
+        raise OSError("it sees other files than we do, as in a container: run doctor in there")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise OSError("it is no regular file")
         if status.st_size > MOST_BYTES:
-            raise OSError(f"{path} has more than {MOST_BYTES} bytes")
+            raise OSError(f"it has more than {MOST_BYTES} bytes")
         return file.read(MOST_BYTES)
+
+
+def why_not(error: Exception) -> str:
+    """In words why a file could not be read."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def summed(problems: Sequence[str]) -> str | None:
+    """The first few in one sentence; None when there are none."""
+    more = len(problems) - _MOST_PROBLEMS
+    rest = [f"and {more} more files"] if more > 0 else []
+    return "; ".join([*problems[:_MOST_PROBLEMS], *rest]) or None
 
 
 def search_binary(pid: int, patterns: Iterable[re.Pattern[bytes]]) -> list[bytes | None]:

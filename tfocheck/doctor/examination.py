@@ -6,7 +6,7 @@ import enum
 import errno
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfocheck.doctor import kernel, netns, processes, servers, sysctls
 from tfocheck.doctor.configuration import Configuration, Directive
@@ -46,8 +46,9 @@ class Listener:
 
     @property
     def process(self) -> Process | None:
-        """The process to name: the first that holds the socket."""
-        return self.holders[0] if self.holders else None
+        """The process to name: the first that holds the socket, rather than a systemd's."""
+        others = [each for each in self.holders if each.name != "systemd"]
+        return next(iter(others or self.holders), None)
 
     @property
     def queue(self) -> int | None:
@@ -57,11 +58,20 @@ class Listener:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that was found to listen, and what its configuration says."""
+    """A server that was found to listen, and what its configuration says.
+
+    ``process`` is the one that has started the others, which are ``workers`` (PIDs).
+    """
 
     server: Server
     process: Process
     configuration: Configuration
+    workers: tuple[int, ...] = ()
+
+    def holds(self, listener: Listener) -> bool:
+        """Whether one of its processes holds this listener."""
+        pids = {self.process.pid, *self.workers}
+        return any(holder.pid in pids for holder in listener.holders)
 
 
 @dataclass(frozen=True)
@@ -81,8 +91,9 @@ class Persistence:
 
     @property
     def winner(self) -> sysctls.Setting | None:
-        """The line that wins."""
-        return self.settings[-1] if self.settings else None
+        """The line that wins: the last that the kernel takes."""
+        taken = [each for each in self.settings if each.number is not None]
+        return taken[-1] if taken else None
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,8 @@ class Machine:
 
     def configured(self, listener: Listener) -> tuple[Running | None, list[Directive]]:
         """The server that holds a listener, and the lines of its configuration about it."""
-        pids = {holder.pid for holder in listener.holders}
         for each in self.running:
-            if each.process.pid in pids:
+            if each.holds(listener):
                 return each, each.configuration.about(listener.listening)
         return None, []
 
@@ -170,9 +180,11 @@ def _listens(view: View, ports: Collection[int]) -> bool:
 
 
 def _unseen(hidden: int) -> str:
-    if hidden or os.geteuid() != 0:
+    if os.geteuid() != 0:
         return "its process can't be seen: that takes root"
-    return "no process that could be asked holds it"
+    if hidden:
+        return "its process can't be seen: that takes CAP_SYS_PTRACE"
+    return "no process that can be seen here holds it"
 
 
 def _ask(
@@ -202,7 +214,8 @@ def _ask(
 
 def _why_not(error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
-        return "its process may not be asked: that takes root (CAP_SYS_PTRACE)"
+        needed = "CAP_SYS_PTRACE" if os.geteuid() == 0 else "root"
+        return f"its process may not be asked: that takes {needed}"
     if error.errno == errno.ENOSYS:
         return "this kernel is older than 5.6, or a filter forbids pidfd_getfd"
     return error.strerror or str(error)
@@ -231,26 +244,31 @@ def _merge(listeners: Iterable[Listener]) -> Iterable[Listener]:
 
 
 def _running(known: Collection[Process]) -> Iterable[Running]:
-    """Each server once: not the workers, whose parent is the same server."""
-    recognised = {
-        process.pid: (server, process)
-        for process in known
-        if (server := servers.recognise(process)) is not None
-    }
-    for server, process in recognised.values():
-        parent = recognised.get(process.parent or 0)
-        if parent is None or parent[0] is not server:
-            yield Running(server, process, servers.read(server, process))
+    """Each server once, by the process that has started the others: it may hold no listener."""
+    first: dict[int, tuple[Server, Process]] = {}
+    workers: dict[int, list[int]] = {}
+    for process in known:
+        server = servers.recognise(process)
+        if server is None:
+            continue
+        top = process
+        while top.parent and servers.recognise(above := processes.describe(top.parent)) is server:
+            top = above
+        first[top.pid] = (server, top)
+        workers.setdefault(top.pid, []).extend([process.pid] if process.pid != top.pid else [])
+    # One that others are started by comes last: who asks who holds a socket wants to hear of them.
+    for server, process in sorted(first.values(), key=lambda each: each[0].name == "systemd"):
+        yield Running(server, process, server.read(process), tuple(workers[process.pid]))
 
 
 def _persistence() -> Persistence:
-    found = sysctls.settings(kernel.NAME)
-    return Persistence(
-        tuple(found),
+    found = Persistence(
+        tuple(sysctls.settings(kernel.NAME)),
         tuple(f"{each.file}:{each.line}" for each in sysctls.settings(kernel.KEY_NAME)),
         _set_at_boot(),
-        not found or sysctls.is_read_at_boot(found[-1]),
     )
+    winner = found.winner
+    return replace(found, read_at_boot=winner is None or sysctls.is_read_at_boot(winner))
 
 
 def _set_at_boot() -> bool:

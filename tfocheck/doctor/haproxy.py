@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from tfocheck.doctor import configuration
+from tfocheck.doctor import configuration, processes
 from tfocheck.doctor.configuration import Configuration, Directive, Endpoint
 from tfocheck.doctor.processes import Process
 
@@ -27,36 +27,44 @@ def read(process: Process) -> Configuration:
         knows = None if feature is None else not feature.startswith(b"-")
     except (OSError, ValueError):
         knows = None
-    named = configuration.option(process.arguments, "-f") or [_DEFAULT]
+    named = configuration_files(process)
     directives: list[Directive] = []
-    try:
-        for path in _files(named):
-            directives += parse(path, configuration.read_file(path))
-    except OSError as error:
-        reason = error.strerror or error
-        return Configuration(tuple(directives), named[0], knows, f"{named[0]}: {reason}")
-    return Configuration(tuple(directives), named[0], knows)
+    problems = []
+    for path in _files(named):
+        try:
+            directives += parse(path, configuration.read_file(path, process))
+        except OSError as error:
+            problems.append(f"{path} can't be read: {configuration.why_not(error)}")
+    return Configuration(tuple(directives), named[0], knows, configuration.summed(problems))
+
+
+def configuration_files(process: Process) -> list[str]:
+    """The files and directories that its command line names, or the usual one."""
+    named = configuration.option(process.arguments, "-f") or [_DEFAULT]
+    return [processes.absolute(process, path) for path in named]
 
 
 def _files(named: list[str]) -> Iterator[str]:
     for path in named:
-        if os.path.isdir(path):
+        try:
             names = sorted(name for name in os.listdir(path) if name.endswith(".cfg"))
-            yield from (os.path.join(path, name) for name in names)
-        else:
-            yield path
+        except OSError:  # no directory
+            names = [""]
+        yield from (os.path.join(path, name) if name else path for name in names)
 
 
 def parse(path: str, text: str) -> Iterator[Directive]:
     """The ``bind`` lines of a configuration file."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.split(None, 1)[:1] != ["bind"]:
+            continue
         words = _words(line)
-        if len(words) < 2 or words[0] != "bind":
+        if len(words) < 2:
             continue
         endpoints = tuple(
             endpoint for address in words[1].split(",") for endpoint in _endpoints(address)
         )
-        yield Directive(path, number, " ".join(words), "tfo" in words[2:], endpoints)
+        yield Directive(path, number, " ".join(words), "tfo" in words[2:], endpoints, line)
 
 
 def _words(line: str) -> list[str]:

@@ -8,19 +8,29 @@ Sources: https://nginx.org/en/docs/http/ngx_http_core_module.html#listen ("fasto
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tfocheck.doctor import configuration
+from tfocheck.doctor import configuration, processes
 from tfocheck.doctor.configuration import Configuration, Directive, Endpoint
 from tfocheck.doctor.processes import Process
 
 _DEFAULT = "/etc/nginx/nginx.conf"
 _EVERYWHERE = "0.0.0.0"
-_MOST_FILES = 500
+_DEEPEST = 40
+_MOST_FILES = 10_000
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+
+# Words of a listen that are options of its socket (ngx_http_core_listen); nginx has them in one
+# place only: "duplicate listen options".
+_SOCKET_OPTION = re.compile(
+    r"bind|deferred|multipath|reuseport|"
+    r"(?:setfib|fastopen|backlog|rcvbuf|sndbuf|accept_filter|ipv6only|so_keepalive)=.*"
+)
 
 # The binary has the words of its error message only if it was built with Fast Open, and keeps the
 # arguments of its configure script for `nginx -V`.
@@ -33,20 +43,22 @@ def read(process: Process) -> Configuration:
     """What the configuration of this nginx says. Raises nothing: what can't be read is named."""
     knows, compiled, prefix = _built(process)
     main = configuration_file(process, compiled, prefix)
-    try:
-        directives = _merged(list(_listens(main, (), main, set())))
-    except (OSError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return Configuration((), main, knows, f"{main} can't be read: {reason}")
-    return Configuration(tuple(directives), main, knows)
+    reading = _Reading(process, main)
+    directives = _merged(list(reading.listens(main)))
+    return Configuration(tuple(directives), main, knows, configuration.summed(reading.problems))
 
 
 def configuration_file(process: Process, compiled: str | None, prefix: str | None) -> str:
     """The main file: as the command line names it, or as it was built in."""
-    prefixes = configuration.option(process.arguments, "-p")
-    base = prefixes[-1] if prefixes else prefix or "/"
+    base = prefix_of(process) or prefix or "/"
     named = configuration.option(process.arguments, "-c")
     return os.path.join(base, named[-1] if named else compiled or _DEFAULT)
+
+
+def prefix_of(process: Process) -> str | None:
+    """The directory of -p on its command line."""
+    named = configuration.option(process.arguments, "-p")
+    return processes.absolute(process, named[-1]) if named else None
 
 
 def _built(process: Process) -> tuple[bool | None, str | None, str | None]:
@@ -63,30 +75,69 @@ def _text(found: bytes | None) -> str | None:
     return None if found is None else os.fsdecode(found)
 
 
-def _listens(path: str, outer: tuple[str, ...], main: str, seen: set[str]) -> Iterator[Directive]:
-    if path in seen or len(seen) >= _MOST_FILES:
-        return
-    seen.add(path)
-    for statement, context in _statements(_parse(path), outer):
-        arguments = statement["args"]
-        if statement["directive"] == "include" and arguments:
-            # Relative to the main file's directory, wherever the include stands.
-            pattern = os.path.join(os.path.dirname(main), arguments[0])
-            for included in sorted(glob.glob(pattern)):
-                yield from _listens(included, context, main, seen)
-        # The mail module's listen knows no fastopen=.
-        elif statement["directive"] == "listen" and arguments and "mail" not in context:
-            yield from _listen(path, statement["line"], arguments)
+@dataclass
+class _Reading:
+    """The reading of one nginx's files; ``problems`` are of those that could not be read."""
 
+    process: Process
+    main: str
+    problems: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    room: int = configuration.MOST_BYTES
 
-def _parse(path: str) -> list[dict[str, Any]]:
-    import crossplane
+    def listens(
+        self, path: str, outer: tuple[str, ...] = (), depth: int = 0
+    ) -> Iterator[Directive]:
+        """The ``listen`` directives of a file and of what it includes, each file once."""
+        if path in self.seen:
+            return
+        if depth > _DEEPEST:
+            self.problems.append(f"{path} is not read: includes lie {depth} deep")
+            return
+        self.seen.add(path)
+        for statement, context in self._statements_of(path, outer):
+            arguments = statement["args"]
+            if statement["directive"] == "include" and arguments:
+                for included in self._included(arguments[0]):
+                    yield from self.listens(included, context, depth + 1)
+            # The mail module's listen knows no fastopen=.
+            elif statement["directive"] == "listen" and arguments and "mail" not in context:
+                source = self.lines[path][statement["line"] - 1]
+                yield from _listen(path, statement["line"], arguments, source)
 
-    configuration.read_file(path)
-    parsed = crossplane.parse(path, single=True, check_ctx=False, check_args=False)
-    if parsed["errors"]:
-        raise OSError(f"line {parsed['errors'][0]['line']}: {parsed['errors'][0]['error']}")
-    return [statement for file in parsed["config"] for statement in file["parsed"]]
+    def _included(self, name: str) -> list[str]:
+        # Relative to the main file's directory, wherever the include stands.
+        pattern = os.path.join(os.path.dirname(self.main), name)
+        if not glob.has_magic(pattern):
+            return [pattern]
+        return sorted(itertools.islice(glob.iglob(pattern), _MOST_FILES))
+
+    def _statements_of(
+        self, path: str, outer: tuple[str, ...]
+    ) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+        try:
+            return list(_statements(self._parse(path), outer))
+        except (OSError, RecursionError) as error:
+            self.problems.append(f"{path} can't be read: {configuration.why_not(error)}")
+            return []
+
+    def _parse(self, path: str) -> list[dict[str, Any]]:
+        import crossplane
+
+        text = configuration.read_file(path, self.process)
+        # Most files of a large configuration have neither, and parsing takes its time.
+        if path != self.main and "listen" not in text and "include" not in text:
+            return []
+        # Not splitlines(), which knows of more line ends than nginx does.
+        self.lines[path] = text.split("\n")
+        self.room -= len(text)
+        if self.room < 0:
+            raise OSError(f"the whole configuration has more than {configuration.MOST_BYTES} bytes")
+        parsed = crossplane.parse(path, single=True, check_ctx=False, check_args=False)
+        if parsed["errors"]:
+            raise OSError(f"line {parsed['errors'][0]['line']}: {parsed['errors'][0]['error']}")
+        return [statement for file in parsed["config"] for statement in file["parsed"]]
 
 
 def _statements(
@@ -97,27 +148,32 @@ def _statements(
         yield from _statements(statement.get("block", []), (*context, statement["directive"]))
 
 
-def _listen(path: str, line: int, arguments: list[str]) -> Iterator[Directive]:
+def _listen(path: str, line: int, arguments: list[str], source: str) -> Iterator[Directive]:
     endpoint = parse_endpoint(arguments[0])
     if endpoint is None or {"quic", "udp"} & set(arguments):
         return
     on = any(re.fullmatch(r"fastopen=0*[1-9]\d*", word) for word in arguments)
-    yield Directive(path, line, " ".join(("listen", *arguments)), on, (endpoint,))
+    yield Directive(path, line, " ".join(("listen", *arguments)), on, (endpoint,), source)
 
 
 def parse_endpoint(text: str) -> Endpoint | None:
-    """``8080``, ``*:80``, ``[::]:80`` or an address alone; None for a socket file."""
+    """``8080``, ``*:80-90``, ``[::]:80`` or an address alone; None for a socket file."""
     if text.startswith("unix:"):
         return None
-    if text.isdigit():
-        return Endpoint(_EVERYWHERE, int(text))
-    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    host, colon, ports = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
-        host, port = text, "80"
-    if not port.isdigit():
+        host, ports = ("*", text) if _PORTS.fullmatch(text) else (text, "80")
+    found = _PORTS.fullmatch(ports)
+    if not found:
         return None
     host = host.removeprefix("[").removesuffix("]")
-    return Endpoint(_EVERYWHERE if host == "*" else host, int(port))
+    last = int(found[2]) if found[2] else None
+    return Endpoint(_EVERYWHERE if host == "*" else host, int(found[1]), last)
+
+
+def has_socket_options(directive: Directive) -> bool:
+    """Whether this listen already says something about its socket: there fastopen= has to be."""
+    return any(_SOCKET_OPTION.fullmatch(word) for word in directive.text.split()[2:])
 
 
 def _merged(directives: list[Directive]) -> list[Directive]:

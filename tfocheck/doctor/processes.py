@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
-_UNIT = re.compile(r"/([^/]+\.service)\b")
+_UNIT = re.compile(r"/([^/\n]+\.service)(?=/|$)", re.MULTILINE)
+# Below it are the units of a user's own systemd, which the machine's knows nothing of.
+_USER_MANAGER = re.compile(r"/user@\d+\.service/")
 _MOST_ARGUMENTS = 64
 
 
@@ -21,7 +23,8 @@ class Process:
     """A process: ``arguments`` are its command line, or the title that it has given itself.
 
     ``executable`` is the path in its own mount namespace, ``unit`` the systemd service it belongs
-    to; None is what could not be read. ``is_elsewhere`` says that it sees other files than we do.
+    to; None is what could not be read. ``is_elsewhere`` says that it may see other files than we
+    do (``sees_ours``).
     """
 
     pid: int
@@ -99,8 +102,33 @@ def describe(pid: int) -> Process:
         _status(pid, "Uid"),
         _status(pid, "PPid"),
         _unit(pid),
-        _is_elsewhere(pid),
+        _is_elsewhere(pid, executable),
     )
+
+
+def sees_ours(process: Process, path: str) -> bool:
+    """Whether this path is the same file to the process as it is to us.
+
+    A service for which systemd has made a private /tmp has a mount namespace of its own and yet
+    our files; a container has not, whatever it calls them.
+    """
+    if not process.is_elsewhere:
+        return True
+    try:
+        # The root first: on the way through another one its links would lead back to our files.
+        for each in ("/", path):
+            if not os.path.samestat(os.stat(each), os.stat(f"/proc/{process.pid}/root{each}")):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def absolute(process: Process, path: str) -> str:
+    """A path as the process means it: a relative one begins where the process is."""
+    if os.path.isabs(path):
+        return path
+    return os.path.join(_link(f"/proc/{process.pid}/cwd") or "/", path)
 
 
 def _arguments(pid: int) -> tuple[str, ...]:
@@ -117,13 +145,22 @@ def _status(pid: int, field: str) -> int | None:
 
 
 def _unit(pid: int) -> str | None:
-    found = _UNIT.findall(_read(f"/proc/{pid}/cgroup"))
-    return found[-1] if found else None
+    return parse_unit(_read(f"/proc/{pid}/cgroup"))
 
 
-def _is_elsewhere(pid: int) -> bool:
+def parse_unit(cgroups: str) -> str | None:
+    """The systemd service in the lines of /proc/PID/cgroup; None for one of a user's own."""
+    found = _UNIT.findall(cgroups)
+    return found[-1] if found and not _USER_MANAGER.search(cgroups) else None
+
+
+def _is_elsewhere(pid: int, executable: str | None) -> bool:
     ours, its = _link("/proc/self/ns/mnt"), _link(f"/proc/{pid}/ns/mnt")
-    return its is not None and (its != ours or _link(f"/proc/{pid}/root") != "/")
+    if its is None or its != ours:
+        return its is not None
+    # haproxy locks itself into a directory when it has read its files: its binary is outside.
+    root = _link(f"/proc/{pid}/root")
+    return root not in (None, "/") and (executable or "").startswith(f"{root}/")
 
 
 def _read(path: str) -> str:

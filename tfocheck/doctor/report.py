@@ -54,7 +54,11 @@ def render(
     """The whole report, ending in a line feed."""
     version = kernel.describe_version(machine.version)
     blocks = [_lines([f"kernel {escape.text(machine.release)} {version}"], style)]
-    blocks += [_view(machine, view, style) for view in machine.views]
+    shown: set[int | None] = set()
+    for view in machine.views:
+        blocks.append(_view(machine, view, style, explained=view.settings.fast_open in shown))
+        if machine.of(view) or not machine.listeners:
+            shown.add(view.settings.fast_open)
     blocks += [_listeners(machine, style), _servers(machine, style), _outside(outside, style)]
     blocks += [_findings(found, style), _steps(steps, style), summary(found, style)]
     return "\n".join(block for block in blocks if block)
@@ -77,7 +81,7 @@ def counted_lines(names: Iterable[str], counted: Mapping[str, int]) -> Iterator[
 # The kernel
 
 
-def _view(machine: Machine, view: View, style: Style) -> str:
+def _view(machine: Machine, view: View, style: Style, *, explained: bool) -> str:
     value = view.settings.fast_open
     place = escape.text(str(view.namespace))
     if value is None:
@@ -86,8 +90,8 @@ def _view(machine: Machine, view: View, style: Style) -> str:
     head = f"{kernel.NAME} = {value} ({value:#x}) in {place}"
     if not machine.of(view) and machine.listeners:
         return _lines([f"{head}, where nobody listens"], style)
-    lines = [head]
-    for bit, on, meaning in kernel.describe_bits(value):
+    lines = [f"{head}, which means the same as above" if explained else head]
+    for bit, on, meaning in () if explained else kernel.describe_bits(value):
         word = style.paint("on ", _GREEN) if on else "off"
         lines.append(f"  {bit:#7x}  {word}  {meaning}")
     lines += [f"  {name:<9} {text}" for name, text in _facts(machine, view)]
@@ -103,11 +107,14 @@ def _view(machine: Machine, view: View, style: Style) -> str:
 def _facts(machine: Machine, view: View) -> Iterator[tuple[str, str]]:
     persistence = machine.persistence
     if view.namespace.own and persistence.applies:
-        for setting in persistence.settings[:-1]:
-            place = f"{setting.file}:{setting.line}"
-            text = f"{place} sets {setting.value}, which a later line replaces"
-            yield "at boot", escape.text(text)
         winner = persistence.winner
+        for setting in persistence.settings:
+            if setting is winner:
+                continue
+            refused = setting.number is None
+            then = "which the kernel refuses" if refused else "which another line replaces"
+            text = f"{setting.file}:{setting.line} sets {setting.value}, {then}"
+            yield "at boot", escape.text(text)
         if winner is None:
             default = kernel.default_of(machine.version)
             yield "at boot", f"no file of sysctl.d sets it: it will be the kernel's own, {default}"
@@ -120,7 +127,8 @@ def _facts(machine: Machine, view: View) -> Iterator[tuple[str, str]]:
     if persistence.key and view.namespace.own:
         key += f", set by {escape.text(persistence.key[-1])}"
     elif view.settings.key in (Key.ONE, Key.WITH_BACKUP):
-        key += ", no file sets it: made by the kernel at this boot, or set by hand"
+        made = "at this boot" if view.namespace.own else "for this network namespace"
+        key += f", no file sets it: made by the kernel {made}, or set by hand"
     yield "key", key
     pause = view.settings.blackhole_timeout
     if pause is not None:
@@ -138,7 +146,7 @@ def _facts(machine: Machine, view: View) -> Iterator[tuple[str, str]]:
 def _listeners(machine: Machine, style: Style) -> str:
     if not machine.listeners:
         return ""
-    several = len({each.view.namespace for each in machine.listeners}) > 1
+    several = not all(each.view.namespace.own for each in machine.listeners)
     order = list(State)
     rows = []
     for listener in sorted(

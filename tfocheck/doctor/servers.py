@@ -6,13 +6,12 @@ Each entry names its source. nginx and haproxy are read directive by directive (
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tfocheck.doctor import configuration, haproxy, nginx
+from tfocheck.doctor import configuration, haproxy, nginx, processes
 from tfocheck.doctor.configuration import Configuration, Directive
 from tfocheck.doctor.processes import Process
 
@@ -22,7 +21,8 @@ class Server:
     """A kind of server.
 
     ``programs`` are names of its binary or its process; ``how`` says how it is switched on,
-    ``source`` where that stands; ``read`` says what the configuration of one process has.
+    ``source`` where that stands; ``read`` says what the configuration of one process has, and
+    raises nothing: what can't be read is named.
     """
 
     name: str
@@ -42,15 +42,6 @@ def recognise(process: Process) -> Server | None:
     return None
 
 
-def read(server: Server, process: Process) -> Configuration:
-    """What the configuration says. Raises nothing: what can't be read is named."""
-    if process.is_elsewhere:
-        return Configuration(
-            problem="its files are those of a container: run doctor in there to have them read"
-        )
-    return server.read(process)
-
-
 def _of_lines(
     pattern: str, flags: Sequence[str], default: str | None
 ) -> Callable[[Process], Configuration]:
@@ -66,17 +57,17 @@ def _of_lines(
             for word in process.arguments
             if (value := word.removeprefix(f"{flag}=")) != word
         ]
-        path = named[-1] if named else default
-        if path is None:
+        if not named and default is None:
             return Configuration()
+        path = processes.absolute(process, named[-1] if named else default or "")
         try:
-            # What it was started in is where a relative name is looked for.
-            text = configuration.read_file(os.path.join(f"/proc/{process.pid}/cwd", path))
+            text = configuration.read_file(path, process)
         except OSError as error:
-            return Configuration((), path, None, f"{path}: {error.strerror or error}")
+            why_not = configuration.why_not(error)
+            return Configuration((), path, None, f"{path} can't be read: {why_not}")
         found = (
             Directive(path, number, line.strip(), int(match[1]) > 0, ())
-            for number, line in enumerate(text.splitlines(), 1)
+            for number, line in enumerate(text.split("\n"), 1)
             if (match := wanted.search(line))
         )
         return Configuration(tuple(found), path)
@@ -188,6 +179,14 @@ SERVERS = (
         _of_lines(
             r"tcp_fast_open_queue_length[\"']?\s*:\s*(\d{1,9})", ("-c", "--config-path"), None
         ),
+    ),
+    Server(
+        "systemd",
+        ("systemd",),
+        "a .socket unit has no setting for it: the service has to set TCP_FASTOPEN on the socket "
+        "that it is handed; or set bit 0x400 and restart the unit",
+        "systemd.socket(5); https://github.com/systemd/systemd/issues/5796",
+        _nothing,
     ),
 )
 

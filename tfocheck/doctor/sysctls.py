@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,24 +26,35 @@ DIRECTORIES = (
 LAST = "/etc/sysctl.conf"
 
 _MOST_BYTES = 1 << 20
+_NUMBER = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)(?=\s|$)", re.IGNORECASE | re.ASCII)
+_MOST = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A line that sets a sysctl: in which file, which line of it, and to what."""
+    """A line that sets a sysctl: in which file, which line of it, and to what.
+
+    ``by_pattern`` says that it does so with a pattern, and may set others as well.
+    """
 
     file: str
     line: int
     value: str
+    by_pattern: bool = False
 
     @property
     def number(self) -> int | None:
-        """The value as the kernel reads it, hexadecimal and octal too; None if it is no number."""
-        octal = len(self.value) > 1 and self.value[0] == "0" and self.value.isdigit()
-        try:
-            return int(self.value, 8 if octal else 0)
-        except ValueError:
+        """The value as the kernel reads it; None if it refuses it, and keeps what it has.
+
+        Hexadecimal and octal are read too, and what follows the first number is not
+        (proc_dointvec, kernel/sysctl.c).
+        """
+        found = _NUMBER.match(self.value)
+        if not found:
             return None
+        octal = found[1].startswith("0") and found[1].isdigit()
+        number = int(found[1], 8 if octal else 0)
+        return number if number <= _MOST else None
 
 
 def files(root: str = "/") -> list[str]:
@@ -65,17 +77,21 @@ def files(root: str = "/") -> list[str]:
 def settings(name: str, root: str = "/") -> list[Setting]:
     """All lines that set this sysctl, in the order in which they are applied: the last one wins.
 
-    A line that names it with a pattern (net.ipv4.tcp_*) gives way to any that names it in full.
+    A line that names it with a pattern (net.ipv4.tcp_*) gives way to any that names it in full,
+    and none counts where a line says "-" and the name, without a value.
     """
     exact: list[Setting] = []
     by_pattern: list[Setting] = []
+    excepted = False
     for file in files(root):
         for number, key, value in _assignments(file):
-            if key == name:
+            if value is None:
+                excepted = excepted or key == name
+            elif key == name:
                 exact.append(Setting(file, number, value))
-            elif any(sign in key for sign in "*?[") and fnmatch.fnmatchcase(name, key):
-                by_pattern.append(Setting(file, number, value))
-    return [*by_pattern, *exact]
+            elif _matches(name, key):
+                by_pattern.append(Setting(file, number, value, True))
+    return exact if excepted else [*by_pattern, *exact]
 
 
 def is_read_at_boot(setting: Setting, root: str = "/") -> bool:
@@ -89,16 +105,25 @@ def is_read_at_boot(setting: Setting, root: str = "/") -> bool:
     return any(os.path.realpath(file) == os.path.realpath(setting.file) for file in linked)
 
 
-def parse(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(line number, name with dots, value) of each assignment in a sysctl.d file."""
+def parse(lines: Sequence[str]) -> Iterator[tuple[int, str, str | None]]:
+    """(line number, name with dots, value) of each assignment in a sysctl.d file.
+
+    The value is None where the line excepts a name from patterns: ``-net.ipv4.tcp_fastopen``.
+    """
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text[0] in "#;":
             continue
-        # A leading "-" only says that a failure does not matter.
+        # Where there is a value, a leading "-" only says that a failure does not matter.
         key, equals, value = text.removeprefix("-").partition("=")
-        if equals:
-            yield number, _dotted(key.strip()), value.strip()
+        if equals or text[0] == "-":
+            yield number, _dotted(key.strip()), value.strip() if equals else None
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As glob(7) in /proc/sys: no wildcard stands for a dot, which is a directory there."""
+    parts, patterns = name.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 def _dotted(key: str) -> str:
@@ -109,13 +134,13 @@ def _dotted(key: str) -> str:
     return key
 
 
-def _assignments(file: str) -> Iterator[tuple[int, str, str]]:
+def _assignments(file: str) -> Iterator[tuple[int, str, str | None]]:
     # A link to /dev/null masks a file of the same name; only regular files are read.
     if not os.path.isfile(file):
         return
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-            lines = opened.read(_MOST_BYTES).splitlines()
+            lines = opened.read(_MOST_BYTES).split("\n")
     except OSError:
         return
     yield from parse(lines)
