@@ -98,13 +98,17 @@ backend b
 
 def test_haproxy_bind_lines() -> None:
     found = list(haproxy.parse("h.cfg", HAPROXY))
-    assert [(each.line, each.on) for each in found] == [(3, True), (4, False), (5, False), (6, True), (7, True)]  # fmt: skip # noqa: E501
+    assert [(each.line, each.on) for each in found] == [
+        (3, True),
+        (4, False),
+        (5, False),
+        (6, True),
+    ]
     assert [each.endpoints for each in found] == [
         (Endpoint("0.0.0.0", 80),),
         (Endpoint("0.0.0.0", 81), Endpoint("::", 82)),
         (Endpoint("10.0.0.1", 90, 92),),
         (Endpoint("::", 83),),
-        (),
     ]
     assert found[2].endpoints[0].is_of(Listening("10.0.0.1", 91, 0, 1))
     assert not found[2].endpoints[0].is_of(Listening("10.0.0.1", 93, 0, 1))

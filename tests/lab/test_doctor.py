@@ -51,14 +51,34 @@ SYSCTL = Path("/proc/sys/net/ipv4/tcp_fastopen")
 HAPROXY = """\
 global
     maxconn 100
+    chroot {chroot}
 defaults
     mode http
     timeout client 5s
     timeout http-request 5s
 frontend web
     bind :9090   # without Fast Open
+    bind :9091,127.0.0.1:9092 name "two of them"
+    bind :9091 process 1/1
     http-request return status 200
 """
+
+NGINX = """\
+pid {folder}/pid;
+error_log stderr;
+user root root;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;
+    fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+    server {{ listen 9090; listen 127.0.0.1:9091; server_name a; }}
+    server {{ listen "9090" backlog=64; server_name b; return 204; }}  # fastopen= has to be here
+    include "enabled/*";
+}}
+"""
+# What a shell would take apart, or run.
+DIRECTORY = 'it\'s a $(touch pwned) `touch pwned`; "x"'
 
 
 def doctor(*options: str) -> tuple[int, dict[str, Any]]:
@@ -191,35 +211,112 @@ def test_the_advice_helps(name: str, value: int, before: ExitCode, in_lab: InLab
 
 def heal_haproxy() -> list[Any]:
     SYSCTL.write_text("0")
-    configuration = namespaces.LAB_FILES / "own.cfg"
-    configuration.write_text(HAPROXY)
+    folder = namespaces.LAB_FILES / "own"
+    (folder / "empty").mkdir(parents=True)
+    configuration = folder / "own.cfg"
+    configuration.write_text(HAPROXY.format(chroot=folder / "empty"))
     program = find_program("haproxy")
     assert program is not None
-    master = subprocess.Popen([program, "-W", "-f", str(configuration)], stderr=subprocess.DEVNULL)
+    master = subprocess.Popen(
+        [program, "-W", "-f", configuration.name], stderr=subprocess.DEVNULL, cwd=folder
+    )
+    ports = [word for port in ("9090", "9091", "9092") for word in ("--port", port)]
     until(lambda: "9090/4" in states(doctor()[1]))
-    before, report = doctor("--port", "9090")
-    text = script("--port", "9090")
+    before, report = doctor(*ports)
+    text = script(*ports)
     for _ in range(2):
         subprocess.run(["sh"], input=text, text=True, check=True, capture_output=True)
-        until(lambda: doctor("--port", "9090")[0] == ExitCode.CONFORMS)
-    after, report_after = doctor("--port", "9090", "--check")
+        until(lambda: doctor(*ports)[0] == ExitCode.CONFORMS)
+    after, report_after = doctor(*ports, "--check")
     works = [each["works"] for each in report_after["outside"]]
     master.kill()
     [server] = [each for each in report["servers"] if each["name"] == "haproxy"]
     directive = server["directives"][0]
-    return [before, after, works, directive["line"], directive["on"], configuration.read_text()]
+    text = configuration.read_text()
+    return [before, after, works, directive["line"], directive["on"], text, str(folder / "empty")]
 
 
 def test_haproxy_is_switched_on_and_reloaded(in_lab: InLab) -> None:
     if find_program("haproxy") is None:
         unavailable("needs the Debian package haproxy")
-    before, after, works, line, on, text = in_lab("linux-0", heal_haproxy)
+    before, after, works, line, on, text, chroot = in_lab("linux-0", heal_haproxy)
     assert (before, after) == (ExitCode.FAILED, ExitCode.CONFORMS)
     # The lab's client has two addresses, and the doctor checks its own.
     assert works
     assert all(works)
-    assert (line, on) == (8, False)
-    assert text == HAPROXY.replace("bind :9090 ", "bind :9090 tfo ")
+    assert (line, on) == (9, False)
+    wanted = HAPROXY.format(chroot=chroot).replace("bind :9090 ", "bind :9090 tfo ")
+    wanted = wanted.replace('of them"', 'of them" tfo').replace("process 1/1", "process 1/1 tfo")
+    assert text == wanted
+
+
+def start_nginx(text: str, included: str) -> tuple[Path, Path]:
+    """The files of an nginx that has begun to listen: the main one, and one that lies elsewhere."""
+    folder = namespaces.LAB_FILES / DIRECTORY
+    (folder / "enabled").mkdir(parents=True)
+    main, site = namespaces.LAB_FILES / "own.conf", folder / "site"
+    # nginx's own configuration has no word for such a directory but the include.
+    text = text.replace('"enabled/*"', f"'{str(folder / 'enabled' / '*').replace(chr(39), '?')}'")
+    main.write_text(text.format(folder=namespaces.LAB_FILES))
+    site.write_text(included)
+    (folder / "enabled" / "link").symlink_to("../site")
+    program = find_program("nginx")
+    assert program is not None
+    subprocess.run([program, "-c", str(main)], check=True, stderr=subprocess.DEVNULL)
+    return main, site
+
+
+def heal_nginx() -> list[Any]:
+    SYSCTL.write_text("0")
+    main, site = start_nginx(NGINX, "server { listen  9092 reuseport ; }\n")
+    os.chdir(namespaces.LAB_FILES)
+    ports = [word for port in ("9090", "9091", "9092") for word in ("--port", port)]
+    before, _ = doctor(*ports)
+    text = script(*ports)
+    for _ in range(2):
+        subprocess.run(["sh"], input=text, text=True, check=True, capture_output=True)
+        until(lambda: doctor(*ports)[0] == ExitCode.CONFORMS)
+    after, report = doctor(*ports)
+    link = (site.parent / "enabled" / "link").is_symlink()
+    pwned = Path("pwned").exists()
+    return [before, after, states(report), main.read_text(), site.read_text(), link, pwned]
+
+
+def test_nginx_is_switched_on_where_its_files_are_awkward(in_lab: InLab) -> None:
+    if find_program("nginx") is None:
+        unavailable("needs the Debian package nginx")
+    before, after, found, main, site, link, pwned = in_lab("linux-0", heal_nginx)
+    assert (before, after) == (ExitCode.FAILED, ExitCode.CONFORMS)
+    assert {port: found[f"{port}/4"] for port in (9090, 9091, 9092)} == {
+        port: [256, "on"] for port in (9090, 9091, 9092)
+    }
+    assert "listen 9090; listen 127.0.0.1:9091 fastopen=256; server_name a" in main
+    assert 'listen "9090" backlog=64 fastopen=256; server_name b' in main
+    assert site == "server { listen  9092 reuseport fastopen=256 ; }\n"
+    assert (link, pwned) == (True, False)
+
+
+def spoil_nginx() -> list[Any]:
+    SYSCTL.write_text("3")
+    text = NGINX.replace('    include "enabled/*";\n', "")
+    for words in ("listen 9090; listen 127.0.0.1:9091", 'listen "9090" backlog=64'):
+        text = text.replace(words, 'include "enabled/*"')
+    main, site = start_nginx(text, "listen 9092;\n")
+    texts = [main.read_text(), site.read_text()]
+    text = script("--port", "9092")
+    done = subprocess.run(["sh"], input=text, text=True, check=False, capture_output=True)
+    return [done.returncode, done.stderr, texts == [main.read_text(), site.read_text()]]
+
+
+def test_an_edit_that_the_server_refuses_is_taken_back(in_lab: InLab) -> None:
+    """The one line stands in two servers: with options nginx wants it in one only."""
+    if find_program("nginx") is None:
+        unavailable("needs the Debian package nginx")
+    code, complaint, as_before = in_lab("linux-0", spoil_nginx)
+    assert code != 0
+    assert "duplicate listen options" in complaint
+    assert "taken back" in complaint
+    assert as_before
 
 
 def check_with_the_option_dropped() -> list[Any]:

@@ -194,10 +194,8 @@ def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
             f"({running.server.how})"
         )
         return
-    found = {
-        directive: None for each in silent for directive in configuration.about(each.listening)
-    }
-    lines = list(found) or [each for each in configuration.directives if not each.endpoints]
+    about = {line for each in silent for line in configuration.about(each.listening)}
+    lines = [line for line in configuration.directives if line in about or not line.endpoints]
     off = [directive for directive in lines if not directive.on]
     commands = tuple(edits.switch_on(running, off)) if _is_safe(process) else ()
     if commands:

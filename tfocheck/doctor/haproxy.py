@@ -64,6 +64,8 @@ def parse(path: str, text: str) -> Iterator[Directive]:
         endpoints = tuple(
             endpoint for address in words[1].split(",") for endpoint in _endpoints(address)
         )
+        if not endpoints:  # a socket file, or what it inherits
+            continue
         yield Directive(path, number, " ".join(words), "tfo" in words[2:], endpoints, line)
 
 
