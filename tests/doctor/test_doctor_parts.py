@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.doctor import counters, kernel, sockets, sysctls
+from tfocheck.doctor import counters, kernel, processes, sockets, sysctls
+from tfocheck.doctor.examination import Persistence
 from tfocheck.doctor.kernel import Key
 from tfocheck.lab import namespaces
 
@@ -116,6 +117,81 @@ def test_counters_are_those_that_the_kernel_has() -> None:
     assert counters.parse([]) == {}
 
 
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/system.slice/nginx.service\n", "nginx.service"),
+        ("1:name=systemd:/system.slice/web@a.service/payload\n0::/\n", "web@a.service"),
+        ("0::/system.slice/nginx.service.d/x.scope\n", None),
+        # To the machine's systemd that name is another unit, if any.
+        ("0::/user.slice/user-7.slice/user@7.service/app.slice/sshd.service\n", None),
+        ("0::/docker/0123\n", None),
+        ("", None),
+    ],
+)
+def test_the_unit_of_a_process(cgroups: str, unit: str | None) -> None:
+    assert processes.parse_unit(cgroups) == unit
+
+
+@needs_root
+@pytest.mark.parametrize("covered", ["", "/etc"])
+def test_a_private_mount_namespace_is_no_container(covered: str) -> None:
+    """As under systemd's PrivateTmp=; what is mounted over is another file to the process."""
+    ready, tell = os.pipe()
+    ended, kept = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(kept)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        namespaces.mount("none", "/", "", MS_PRIVATE_REC)
+        namespaces.mount("none", covered or "/tmp", "tmpfs", 0)
+        os.write(tell, b"x")
+        os.read(ended, 1)  # until we close our end
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        which = processes.describe(pid)
+        assert which.is_elsewhere
+        assert processes.sees_ours(which, "/usr")
+        assert processes.sees_ours(which, "/etc/passwd") is not bool(covered)
+        assert not processes.sees_ours(which, "/nosuch")
+    finally:
+        os.close(kept)
+        os.waitpid(pid, 0)
+
+
+@needs_root
+def test_a_process_in_another_root_has_its_own_files() -> None:
+    ready, tell = os.pipe()
+    ended, kept = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(kept)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        os.chroot("/usr")
+        os.write(tell, b"x")
+        os.read(ended, 1)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        # /lib is a link: from within that root it would lead to our own.
+        assert not processes.sees_ours(processes.describe(pid), "/lib")
+    finally:
+        os.close(kept)
+        os.waitpid(pid, 0)
+
+
+def test_a_process_that_has_ended_is_only_a_number() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert processes.describe(pid) == processes.Process(pid, "?")
+    assert list(processes.sockets_of(pid, {1})) == []
+    with pytest.raises(ProcessLookupError):
+        sockets.Holder(pid).__enter__()
+
+
 # sysctl.d
 
 
@@ -135,6 +211,24 @@ LAYOUTS: list[dict[str, str]] = [
     {"/run/sysctl.d/60-r.conf": "net/ipv4/tcp_fastopen = 2\n", "/etc/sysctl.d/1.conf": f"{NAME}=1"},
     {"/etc/sysctl.d/a.conf": f"; no\n-{NAME}=0x403\n", "/etc/sysctl.d/b.txt": f"{NAME}=1\n"},
     {"/usr/local/lib/sysctl.d/5.conf": f"{NAME}=1\n", "/lib/sysctl.d/6.conf": f"{NAME}=2\n"},
+    {
+        "/usr/lib/sysctl.d/50-a.conf": f"{NAME}=3\n",
+        "/run/sysctl.d/50-a.conf": f"{NAME}=2\n",
+        "/etc/sysctl.d/50-a.conf": "# takes its place\n",
+    },
+    # Patterns: they give way to names, can be excepted from, and stop at a dot.
+    {"/etc/sysctl.d/1.conf": f"{NAME}=3\n", "/etc/sysctl.d/2.conf": "net.ipv4.tcp_fast*=0\n"},
+    {"/etc/sysctl.d/1.conf": "net.ipv4.tcp_fastope?=3\n", "/etc/sysctl.d/2.conf": f"-{NAME}\n"},
+    {"/etc/sysctl.d/1.conf": f"-{NAME}\nnet/ipv4/tcp_fastope[mn]=3\n"},
+    {"/etc/sysctl.d/1.conf": f"-{NAME}\n{NAME}=3\n"},
+    {"/etc/sysctl.d/1.conf": "net.*.tcp_fastopen=3\n", "/etc/sysctl.d/2.conf": "net.ip*=2\n"},
+    {"/etc/sysctl.d/1.conf": "net.*=2\n"},
+    # What the kernel takes of a value, and what it refuses.
+    {"/etc/sysctl.d/1.conf": f"{NAME} = 3 # yes\n"},
+    {"/etc/sysctl.d/1.conf": f"{NAME}=3\n", "/etc/sysctl.d/2.conf": f'{NAME}="2"\n'},
+    {"/etc/sysctl.d/1.conf": f"{NAME}=3\n", "/etc/sysctl.d/2.conf": f"{NAME}=\n"},
+    {"/etc/sysctl.d/1.conf": f"{NAME}=03\n", "/etc/sysctl.d/2.conf": f"{NAME}=70000000000\n"},
+    {"/etc/sysctl.d/B.conf": f"{NAME}=2\n", "/etc/sysctl.d/b.conf": f"{NAME}=3\r\n"},
 ]
 
 
@@ -151,13 +245,14 @@ def test_precedence_is_that_of_sysctl_system(files: dict[str, str], tmp_path: Pa
             (tmp_path / place[1:]).mkdir(parents=True, exist_ok=True)
             if Path(place).is_dir():
                 namespaces.mount(str(tmp_path / place[1:]), place, "", MS_BIND)
-        subprocess.run(["sysctl", "--system"], capture_output=True, check=True)
+        # It fails where the kernel refuses a value, and goes on.
+        subprocess.run(["sysctl", "--system"], capture_output=True, check=False)
         return Path("/proc/sys/net/ipv4/tcp_fastopen").read_text().strip()
 
     merged = {re.sub("^/lib/", "/usr/lib/", name): text for name, text in files.items()}
     write(tmp_path, merged)
-    settings = sysctls.settings(NAME, str(tmp_path))
-    assert in_fork(real) == str(settings[-1].number if settings else kernel.CLIENT)
+    winner = Persistence(tuple(sysctls.settings(NAME, str(tmp_path)))).winner
+    assert in_fork(real) == str(winner.number if winner else kernel.CLIENT)
 
 
 def in_fork(function: Callable[[], str]) -> str:
@@ -208,7 +303,18 @@ def test_systemd_reads_sysctl_conf_only_through_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [("3", 3), ("0x203", 0x203), ("017", 15), ("0", 0), ("on", None), ("", None)],
+    [
+        ("3", 3),
+        ("0x203", 0x203),
+        ("017", 15),
+        ("0", 0),
+        ("3 # yes", 3),
+        ("on", None),
+        ("", None),
+        ("3x", None),
+        ("08", None),
+        ("2147483648", None),
+    ],
 )
 def test_values_are_read_as_the_kernel_does(value: str, number: int | None) -> None:
     assert sysctls.Setting("/f", 1, value).number == number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ CASES = ("cookie.request", "open.data-acked", "forged.random")
 
 _WORKS = "a cookie comes, and opens with data; a forged one does not"
 _MOST_ADDRESSES = 4
+_XDG = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -40,6 +42,8 @@ def check(listeners: Sequence[Listener]) -> list[Outside]:
     Raises CannotError without CAP_NET_RAW in the namespace of a listener.
     """
     found: list[Outside] = []
+    if listeners:
+        _load_scapy()
     for listener in listeners:
         try:
             seen = netns.inside(listener.view.namespace, functools.partial(_check, listener))
@@ -50,6 +54,24 @@ def check(listeners: Sequence[Listener]) -> list[Outside]:
             reason = f"{listener.view.namespace}: {error.strerror or error}"
             found.append(Outside(listener, target, None, reason))
     return found
+
+
+def _load_scapy() -> None:
+    """Once for all the children, and so that it leaves nothing behind.
+
+    While it is imported, Scapy makes directories and caches in the home directory (scapy/main.py,
+    _probe_xdg_folder; scapy/data.py, scapy_data_cache).
+    """
+    before = {name: os.environ.get(name) for name in _XDG}
+    os.environ.update(dict.fromkeys(_XDG, os.devnull))
+    try:
+        import tfocheck.tcp.segment  # noqa: F401
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _check(listener: Listener) -> list[Outside]:
