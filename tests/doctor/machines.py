@@ -37,7 +37,7 @@ def listener(
     port: int = 80,
 ) -> Listener:
     options = None if queue is None else Options(queue)
-    reason = "" if options else "its process can't be seen: that takes root"
+    reason = "" if options else "the process can't be seen: that takes root"
     return Listener(Listening(address, port, 0, 4711 + port), where, options, reason, holders)
 
 

@@ -83,7 +83,7 @@ def diagnose(machine: Machine, outside: Sequence[Outside] = ()) -> Diagnosis:
     if problems:
         return Diagnosis(tuple(findings), ExitCode.FAILED, _headline_of(problems, machine))
     if on == 0:
-        text = "it can't be told who gets Fast Open here: no listener could be read; try as root"
+        text = "it can't be told who gets Fast Open here: no listener could be read"
         return Diagnosis(tuple(findings), ExitCode.CANNOT, text)
     asking = sum(each.count for each in machine.listeners if each.queue)
     unread = _unread(machine)
@@ -202,7 +202,7 @@ def _about_asking(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Kind.NOT_ASKING,
             Weight.PROBLEM,
-            f"{_names(silent)}: does not ask for Fast Open",
+            f"{_names(silent)}: {'does' if len(silent) == 1 else 'do'} not ask for Fast Open",
             listeners=silent,
         )
     elif silent and len(silent) == len(read):

@@ -181,9 +181,9 @@ def _listens(view: View, ports: Collection[int]) -> bool:
 
 def _unseen(hidden: int) -> str:
     if os.geteuid() != 0:
-        return "its process can't be seen: that takes root"
+        return "the process can't be seen: that takes root"
     if hidden:
-        return "its process can't be seen: that takes CAP_SYS_PTRACE"
+        return "the process can't be seen: that takes CAP_SYS_PTRACE"
     return "no process that can be seen here holds it"
 
 
@@ -215,7 +215,7 @@ def _ask(
 def _why_not(error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         needed = "CAP_SYS_PTRACE" if os.geteuid() == 0 else "root"
-        return f"its process may not be asked: that takes {needed}"
+        return f"the process may not be asked: that takes {needed}"
     if error.errno == errno.ENOSYS:
         return "this kernel is older than 5.6, or a filter forbids pidfd_getfd"
     return error.strerror or str(error)
