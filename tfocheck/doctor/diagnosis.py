@@ -7,7 +7,8 @@ The rules:
    them has to ask.
 3. Taking data without a cookie is a problem: the check from outside fails it.
 4. What will change at the next boot, or costs clients Fast Open now and then, is a warning.
-5. What could not be read is named. Only when nothing at all could be told is there no verdict.
+5. What could not be read is named. Only when nothing at all could be told is there no verdict: from
+   inside, or from outside where that was asked for.
 """
 
 from __future__ import annotations
@@ -89,6 +90,9 @@ def diagnose(machine: Machine, outside: Sequence[Outside] = ()) -> Diagnosis:
     unread = _unread(machine)
     rest = f"; {unread} could not be read" if unread else ""
     text = f"{on} of {asking} listeners that ask for Fast Open get it{rest}"
+    if outside and all(each.works is None for each in outside):
+        text += "; the outside check could tell nothing"
+        return Diagnosis(tuple(findings), ExitCode.CANNOT, text)
     return Diagnosis(tuple(findings), ExitCode.CONFORMS, text)
 
 
