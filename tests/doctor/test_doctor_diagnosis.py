@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -232,6 +233,74 @@ def test_inside_and_outside(works: bool | None, code: int) -> None:
     assert diagnose(machine(on), seen).exit_code == ExitCode.CONFORMS
 
 
+def test_a_file_of_sysctl_d_is_never_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "lexists", lambda path: "/30-" in path)
+    whole = machine(listener(view(3)), persistence=Persistence())
+    assert commands(whole)[-1].endswith("> /etc/sysctl.d/31-tcp_fastopen.conf")
+
+
+def test_a_pattern_is_not_edited_as_it_sets_others_too() -> None:
+    pattern = Setting("/etc/sysctl.d/50-x.conf", 4, "1", by_pattern=True)
+    whole = machine(listener(view(3)), persistence=Persistence((pattern,)))
+    assert commands(whole)[-1].endswith("> /etc/sysctl.d/zz30-tcp_fastopen.conf")
+
+
+def test_what_the_kernel_refuses_does_not_win() -> None:
+    refused = Setting("/etc/sysctl.d/60-x.conf", 1, "on")
+    whole = machine(listener(view(3)), persistence=Persistence((*KEPT.settings, refused)))
+    assert kinds(diagnose(whole), Weight.WARNING) == []
+    shown = report.render(whole, diagnose(whole), [], Style())
+    assert "60-x.conf:1 sets on, which the kernel refuses" in shown
+    assert "30-tcp_fastopen.conf:1 sets 3\n" in shown
+
+
+def test_a_service_is_named_rather_than_the_systemd_that_hands_it_the_socket() -> None:
+    systemd, service = process(1, "systemd"), process(500, "web")
+    handed = listener(view(3), 0, systemd, service)
+    assert handed.process == service
+    waiting = listener(view(3), 0, systemd)
+    whole = machine(waiting, running=(running(systemd),), ports=(80,))
+    assert waiting.process == systemd
+    assert "a .socket unit has no setting for it" in steps(whole)[0]
+
+
+def test_a_master_is_advised_that_holds_no_socket() -> None:
+    master = process(50, "haproxy", arguments=("haproxy", "-Ws"))
+    whole = running(master, ("bind :80", False, 80))
+    whole = dataclasses.replace(
+        whole,
+        workers=(51,),
+        configuration=dataclasses.replace(
+            whole.configuration,
+            directives=(
+                dataclasses.replace(whole.configuration.directives[0], source=" bind :80 # x"),
+            ),
+        ),
+    )
+    there = machine(listener(view(3), 0, process(51, "haproxy", uid=4242)), running=(whole,))
+    shown = commands(there)
+    assert "s/bind :80 # x$/bind :80 tfo # x/" in "\n".join(shown)
+    assert "kill -USR2 50;" in shown[-1]
+
+
+def test_nothing_is_restarted_for_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _: True)  # systemd runs
+    for uid, wanted in ((os.geteuid(), ["systemctl restart web.service"]), (4242, [])):
+        which = process(100, "nginx", uid=uid, unit="web.service")
+        there = running(which, ("listen 80", False, 80))
+        whole = machine(listener(view(0x403), 0, which), running=(there,), ports=(80,))
+        assert commands(whole) == wanted
+
+
+def test_systemd_is_asked_to_reload_what_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _: True)  # systemd runs
+    which = process(100, "nginx", unit="nginx.service")
+    there = running(which, ("listen 80", False, 80))
+    *_, test, again = commands(machine(listener(view(3), 0, which), running=(there,)))
+    assert test.startswith("/usr/sbin/nginx -t -q -c /etc/n.conf || {")
+    assert again == "systemctl reload nginx.service"
+
+
 # What is printed
 
 
@@ -327,6 +396,13 @@ def test_the_table(width: int | None) -> None:
     assert "0.0.0.0:443 of pid 77 ? (uid 0)" in flat
     assert "on /etc/n.conf:1: listen 80 fastopen=256" in flat
     assert lines[-1].strip()
+
+
+def test_what_a_value_means_is_said_once() -> None:
+    whole = machine(listener(view(3)), listener(view(3, ELSEWHERE)), listener(view(1, ELSEWHERE)))
+    shown = report.render(whole, diagnose(whole), [], Style())
+    assert shown.count("listeners that ask for Fast Open get it") == 1
+    assert "(0x3) in network namespace of process 77, which means the same as above" in shown
 
 
 def test_own_namespace_is_the_first() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import socket
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.doctor import counters, kernel, processes, sockets, sysctls
+from tfocheck.doctor import counters, examination, kernel, processes, sockets, sysctls
 from tfocheck.doctor.examination import Persistence
 from tfocheck.doctor.kernel import Key
 from tfocheck.lab import namespaces
@@ -105,6 +107,33 @@ def test_the_socket_is_asked_and_not_changed() -> None:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 7
         with pytest.raises(ProcessLookupError):
             holder.ask(listener.fileno(), inode + 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSYS, "older than 5.6"), (errno.EPERM, "may not be asked"), (errno.ESRCH, "No such")],
+)
+def test_a_socket_that_can_not_be_asked(
+    number: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an old kernel, or under a filter of system calls."""
+
+    class Refusing:
+        def syscall(self, *_: int) -> int:
+            ctypes.set_errno(number)
+            return -1
+
+    monkeypatch.setattr(sockets, "_libc", Refusing())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        [found] = [
+            each for each in examination.examine((port,)).listeners if each.view.namespace.own
+        ]
+    assert found.queue is None
+    assert words in found.reason
+    assert os.getpid() in {holder.pid for holder in found.holders}
 
 
 def test_counters_are_those_that_the_kernel_has() -> None:

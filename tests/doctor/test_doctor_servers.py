@@ -60,6 +60,73 @@ def test_broken_nginx_configuration_is_named(text: str, tmp_path: Path) -> None:
     assert "n.conf" in found.problem
 
 
+def read_nginx(folder: Path, files: dict[str, str]) -> configuration.Configuration:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return nginx.read(process(os.getpid(), arguments=("nginx", "-c", str(folder / "n.conf"))))
+
+
+def test_includes_in_a_circle_are_read_once(tmp_path: Path) -> None:
+    files = {"n.conf": "listen 1;\ninclude a.conf;\n", "a.conf": "listen 2;\ninclude *.conf;\n"}
+    found = read_nginx(tmp_path, files)
+    assert [each.text for each in found.directives] == ["listen 1", "listen 2"]
+    assert found.problem is None
+
+
+def test_what_can_not_be_read_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    files = {
+        "n.conf": "include pipe; include nosuch; include d/*; listen 80;\n",
+        "d/broken": "listen 81",
+        "d/huge": "listen 82;" + " " * configuration.MOST_BYTES,
+    }
+    found = read_nginx(tmp_path, files)
+    assert [each.text for each in found.directives] == ["listen 80"]
+    assert found.problem is not None
+    problem = found.problem.replace(f"{tmp_path}/", "")
+    assert "pipe can't be read: it is no regular file; nosuch can't be read: No such" in problem
+    assert "d/broken can't be read: it breaks off" in problem
+    assert problem.endswith("; and 1 more files")
+
+
+def test_a_configuration_is_read_up_to_a_size_and_a_depth(tmp_path: Path) -> None:
+    big = "listen 80;" + " " * (configuration.MOST_BYTES // 2)
+    found = read_nginx(tmp_path, {"n.conf": "include *.big;", "a.big": big, "b.big": big})
+    assert [each.file for each in found.directives] == [str(tmp_path / "a.big")]
+    assert "the whole configuration has more than" in (found.problem or "")
+    chain = {f"{number}.conf": f"include {number + 1}.conf;" for number in range(1500)}
+    found = read_nginx(tmp_path, {"n.conf": "include 0.conf;", **chain})
+    assert "includes lie 41 deep" in (found.problem or "")
+
+
+@pytest.mark.parametrize(
+    "text", ["{" * 5000, "a{" * 5000, "a {" * 1200 + "}" * 1200, "\0", "\\", '"']
+)
+def test_no_nginx_configuration_is_too_strange(text: str, tmp_path: Path) -> None:
+    assert read_nginx(tmp_path, {"n.conf": text}).directives == ()
+
+
+def test_relative_names_begin_where_the_process_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "h.cfg").write_text("bind :80\n")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "n.conf").write_text("listen 80;\n")
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as there:
+        monkeypatch.chdir("/")
+        found = [
+            haproxy.read(process(there.pid, arguments=("haproxy", "-f", "h.cfg"))),
+            nginx.read(process(there.pid, arguments=("nginx", "-p", "p", "-c", "n.conf"))),
+        ]
+        there.kill()
+    assert [each.directives[0].file for each in found] == [
+        str(tmp_path / "h.cfg"),
+        str(tmp_path / "p" / "n.conf"),
+    ]
+
+
 def test_no_pipe_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
@@ -76,7 +143,11 @@ def test_no_pipe_is_read(tmp_path: Path) -> None:
         ("127.0.0.1", Endpoint("127.0.0.1", 80)),
         ("[::]:84", Endpoint("::", 84)),
         ("[2001:db8::1]", Endpoint("2001:db8::1", 80)),
+        ("8000-8005", Endpoint("0.0.0.0", 8000, 8005)),
+        ("[::]:8000-8005", Endpoint("::", 8000, 8005)),
+        ("localhost", Endpoint("localhost", 80)),
         ("unix:/run/s", None),
+        ("[::]:80-", None),
         ("host:x", None),
     ],
 )
@@ -164,11 +235,13 @@ def test_every_server_says_how_and_where_that_stands() -> None:
     assert servers.recognise(process(1, "sshd")) is None
 
 
-def test_a_container_is_left_alone() -> None:
-    which = process(1, "nginx", is_elsewhere=True)
+@pytest.mark.parametrize("name", ["nginx", "haproxy", "dnsdist"])
+def test_a_container_is_left_alone(name: str) -> None:
+    # No such process, so it does not see our files.
+    which = process(1 << 22, name, is_elsewhere=True)
     server = servers.recognise(which)
     assert server is not None
-    assert "container" in (server.read(which).problem or "")
+    assert "run doctor in there" in (server.read(which).problem or "")
 
 
 # The edits, by the real sed

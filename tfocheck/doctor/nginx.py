@@ -136,7 +136,8 @@ class _Reading:
             raise OSError(f"the whole configuration has more than {configuration.MOST_BYTES} bytes")
         parsed = crossplane.parse(path, single=True, check_ctx=False, check_args=False)
         if parsed["errors"]:
-            raise OSError(f"line {parsed['errors'][0]['line']}: {parsed['errors'][0]['error']}")
+            # Without words where the file ends in the middle of a directive.
+            raise OSError(parsed["errors"][0]["error"] or "it breaks off in a directive")
         return [statement for file in parsed["config"] for statement in file["parsed"]]
 
 
