@@ -129,7 +129,9 @@ def test_a_socket_that_can_not_be_asked(
         listener.listen()
         port = listener.getsockname()[1]
         [found] = [
-            each for each in examination.examine((port,)).listeners if each.view.namespace.own
+            each
+            for each in examination.examine((port,)).listeners
+            if each.view.namespace.own and each.listening.address == "127.0.0.1"
         ]
     assert found.queue is None
     assert words in found.reason
@@ -205,6 +207,27 @@ def test_a_process_in_another_root_has_its_own_files() -> None:
         os.read(ready, 1)
         # /lib is a link: from within that root it would lead to our own.
         assert not processes.sees_ours(processes.describe(pid), "/lib")
+    finally:
+        os.close(kept)
+        os.waitpid(pid, 0)
+
+
+@needs_root
+def test_a_server_that_locks_itself_in_has_read_our_files(tmp_path: Path) -> None:
+    """As haproxy does; one that was started in there has its binary in there."""
+    ready, tell = os.pipe()
+    ended, kept = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(kept)
+        os.chroot(tmp_path)
+        os.write(tell, b"x")
+        os.read(ended, 1)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        assert not processes.describe(pid).is_elsewhere
+        assert processes._is_elsewhere(pid, f"{tmp_path}/usr/sbin/haproxy")
     finally:
         os.close(kept)
         os.waitpid(pid, 0)

@@ -101,7 +101,7 @@ def test_a_configuration_is_read_up_to_a_size_and_a_depth(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["{" * 5000, "a{" * 5000, "a {" * 1200 + "}" * 1200, "\0", "\\", '"']
+    "text", ["{" * 5000, "a{" * 5000, "a {" * 1200 + "}" * 1200, "\0", "\\", '"', "include \0*;"]
 )
 def test_no_nginx_configuration_is_too_strange(text: str, tmp_path: Path) -> None:
     assert read_nginx(tmp_path, {"n.conf": text}).directives == ()

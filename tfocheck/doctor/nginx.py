@@ -109,7 +109,7 @@ class _Reading:
     def _included(self, name: str) -> list[str]:
         # Relative to the main file's directory, wherever the include stands.
         pattern = os.path.join(os.path.dirname(self.main), name)
-        if not glob.has_magic(pattern):
+        if "\0" in name or not glob.has_magic(pattern):
             return [pattern]
         return sorted(itertools.islice(glob.iglob(pattern), _MOST_FILES))
 
@@ -118,7 +118,7 @@ class _Reading:
     ) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
         try:
             return list(_statements(self._parse(path), outer))
-        except (OSError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: a zero byte in a name
             self.problems.append(f"{path} can't be read: {configuration.why_not(error)}")
             return []
 
