@@ -228,6 +228,10 @@ def test_inside_and_outside(works: bool | None, code: int) -> None:
     if works is False:
         [finding] = [each for each in found.findings if each.kind is Kind.OUTSIDE_DISAGREES]
         assert finding.text == "10.0.0.1:80: the socket says on, the outside says TFO not offered"
+    # Who takes data without a cookie gives none: one cause, one finding.
+    bare = listener(view(0x203), 9)
+    seen = [Outside(bare, "10.0.0.1:80", False, "TFO not offered")]
+    assert kinds(diagnose(machine(bare), seen)) == [Kind.WITHOUT_COOKIE]
     # One address that is known suffices.
     seen = [Outside(on, "10.0.0.1:80", True, ""), Outside(on, "10.0.0.2:80", None, "no answer")]
     assert diagnose(machine(on), seen).exit_code == ExitCode.CONFORMS

@@ -110,13 +110,14 @@ def servers_namespace() -> Namespace:
     raise AssertionError("no server namespace")
 
 
-def at_each_value() -> list[Any]:
+def at_each_value(host: str) -> list[Any]:
     where, seen = servers_namespace(), []
     for value in VALUES:
         netns.inside(where, lambda value=value: SYSCTL.write_text(str(value)) and None)
         code, report = doctor()
         [view] = [each for each in report["namespaces"] if each["id"] == where.identity[1]]
-        seen.append([value, view["tcp_fastopen"], code, states(report)])
+        offered = [outside(f"{host}:{port}", "cookie.request") for port in (8080, 8081)]
+        seen.append([value, view["tcp_fastopen"], code, states(report), offered])
     jsonschema.validate(report, json.loads(json_report.schema()))
     return seen
 
@@ -124,7 +125,7 @@ def at_each_value() -> list[Any]:
 @pytest.mark.parametrize("name", QUEUES)
 def test_the_table_is_right_at_every_value(name: str, in_lab: InLab) -> None:
     queue = QUEUES[name]
-    for value, read, code, found in in_lab(name, at_each_value):
+    for value, read, code, found, offered in in_lab(name, at_each_value, f"{name}.lab"):
         assert read == value
         on = "off" if queue == 0 else "on" if value & 2 else "refused"
         for family in (4, 6):
@@ -133,6 +134,11 @@ def test_the_table_is_right_at_every_value(name: str, in_lab: InLab) -> None:
             assert found[f"8081/{family}"] == [0, "off"]
         good = on == "on" and not value & 0x200
         assert code == (ExitCode.CONFORMS if good else ExitCode.FAILED)
+        # What is right is for the network to say; with 0x200 there are no cookies.
+        assert offered == [
+            ExitCode.CONFORMS if good else ExitCode.NOT_OFFERED,
+            ExitCode.NOT_OFFERED,
+        ]
 
 
 def listen_at(value: int) -> list[Any]:
@@ -154,15 +160,17 @@ def test_a_listener_that_does_not_ask(value: int, expected: list[Any], in_lab: I
 
 # The advice
 
+USUAL_CASES = ("open.data-acked", "control.syn-data")
 
-def outside(target: str) -> int:
+
+def outside(target: str, *cases: str) -> int:
     """The check's exit code; in a process of its own, as it gives its privileges up."""
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            cases = ["--case", "open.data-acked", "--case", "control.syn-data"]
-            code = cli.run_check([target, "-4", "-q", "--attempts", "1", *cases])
+            named = [word for case in cases or USUAL_CASES for word in ("--case", case)]
+            code = cli.run_check([target, "-4", "-q", "--attempts", "1", *named])
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

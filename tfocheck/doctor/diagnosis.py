@@ -227,9 +227,15 @@ def _about_outside(outside: Sequence[Outside]) -> Iterator[Finding]:
         if each.works is None:
             text = f"{each.target}: the outside check can't tell: {each.said}"
             yield Finding(Kind.OUTSIDE_UNKNOWN, Weight.WARNING, text, listeners=(each.listener,))
-        elif inside is State.ON and not each.works:
+        elif inside is State.ON and not each.works and not _takes_any(each.listener):
             text = f"{each.target}: the socket says on, the outside says {each.said}"
             yield Finding(Kind.OUTSIDE_DISAGREES, Weight.PROBLEM, text, listeners=(each.listener,))
+
+
+def _takes_any(listener: Listener) -> bool:
+    """Whether it needs no cookie: then it gives none, to the outside it is "not offered"."""
+    bare = listener.options is not None and listener.options.without_cookie
+    return bare or listener.view.settings.has(kernel.SERVER_WITHOUT_COOKIE) is True
 
 
 def _about_boot(machine: Machine) -> Iterator[Finding]:
