@@ -247,12 +247,17 @@ def _running(known: Collection[Process]) -> Iterable[Running]:
     """Each server once, by the process that has started the others: it may hold no listener."""
     first: dict[int, tuple[Server, Process]] = {}
     workers: dict[int, list[int]] = {}
+    seen = {process.pid: process for process in known}
     for process in known:
         server = servers.recognise(process)
         if server is None:
             continue
         top = process
-        while top.parent and servers.recognise(above := processes.describe(top.parent)) is server:
+        while top.parent:
+            above = seen.get(top.parent) or processes.describe(top.parent)
+            seen[above.pid] = above
+            if servers.recognise(above) is not server:
+                break
             top = above
         first[top.pid] = (server, top)
         workers.setdefault(top.pid, []).extend([process.pid] if process.pid != top.pid else [])
