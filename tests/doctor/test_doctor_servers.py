@@ -255,7 +255,7 @@ def switched_on(which: str, text: str, words: str, file: Path) -> str:
     file.write_text(text)
     source = text.splitlines()[1]
     directive = Directive(str(file), 2, words, False, (Endpoint("0.0.0.0", 80),), source)
-    [command] = edits.switch_on(running(process(1, which)), [directive])
+    [command] = edits.switch_on(running(process(1, which)), [directive]).values()
     run(command)
     once = file.read_text()
     run(command)
@@ -298,6 +298,31 @@ def test_haproxy_edit(before: str, words: str, after: str, tmp_path: Path) -> No
     text = "bind :80\n{}\nbind :80\n"
     done = switched_on("haproxy", text.format(before), words, tmp_path / "h.cfg")
     assert done == text.format(after)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others, which needs root")
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "edited"),
+    [
+        (0o755, 0, 0, True),
+        (0o775, 0, 0, True),
+        (0o1777, 0, 0, True),
+        (0o777, 0, 0, False),
+        (0o775, 0, 4242, False),
+        (0o755, 4242, 0, False),
+    ],
+)
+def test_what_others_can_change_is_not_edited(
+    mode: int, owner: int, group: int, edited: bool, tmp_path: Path
+) -> None:
+    """They could put a link there, and root would write where it leads."""
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, group)
+    (folder / "h.cfg").write_text("bind :80\n")
+    [line] = haproxy.parse(str(folder / "h.cfg"), "bind :80\n")
+    assert bool(edits.switch_on(running(process(1, "haproxy")), [line])) is edited
 
 
 @pytest.mark.parametrize(

@@ -197,10 +197,11 @@ def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
     about = {line for each in silent for line in configuration.about(each.listening)}
     lines = [line for line in configuration.directives if line in about or not line.endpoints]
     off = [directive for directive in lines if not directive.on]
-    commands = tuple(edits.switch_on(running, off)) if _is_safe(process) else ()
-    if commands:
-        commands = tuple(edits.tried(running, off, commands))
+    edited = edits.switch_on(running, off) if _is_safe(process) else {}
+    commands = edits.tried(running, edited) if edited else ()
     reload = edits.reload(running) if _is_safe(process) else ()
+    done = {directive.endpoints for directive in edited}
+    by_hand = [directive for directive in off if directive.endpoints not in done]
     if lines and not off:
         yield Step(
             f"{process}: {lines[0].place} switches it on, but the socket does not have it: "
@@ -208,12 +209,13 @@ def _switch_on(machine: Machine, running: Running) -> Iterator[Step]:
             reload,
         )
     elif commands and reload:
-        yield Step(f"{process}: switch it on in {_places(off)}, and reload", (*commands, *reload))
+        what = f"{process}: switch it on in {_places(list(edited))}, and reload"
+        yield Step(what, (*commands, *reload))
     elif commands:
-        yield Step(f"{process}: switch it on in {_places(off)}", commands)
+        yield Step(f"{process}: switch it on in {_places(list(edited))}", commands)
         yield Step(f"restart {process}, with whatever has started it")
-    else:
-        where = f" (now {_places(off)})" if off else ""
+    if by_hand or not lines:
+        where = f" (now {_places(by_hand)})" if by_hand else ""
         yield Step(f"{process}: {running.server.how}{where}")
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from tfocheck.doctor import haproxy, nginx, processes
 from tfocheck.doctor.configuration import Directive, Endpoint
@@ -29,17 +31,43 @@ def set_sysctl(setting: Setting, value: int) -> str:
     return _sed(f"{setting.line}s/=\\({space}\\){old}{space}$/=\\1{value}/", setting.file)
 
 
-def switch_on(running: Running, directives: Iterable[Directive]) -> Iterator[str]:
-    """The commands that switch Fast Open on in these lines; none where a line is not understood."""
+def switch_on(running: Running, directives: Iterable[Directive]) -> dict[Directive, str]:
+    """For each of these lines the command that switches Fast Open on in it.
+
+    Left out is what is not understood, and what others may put something else in the place of.
+    """
     if running.server.name == "nginx":
-        for directive in _one_each(directives):
-            yield from _insert(directive, f"fastopen={QUEUE}", r"\s*;", "")
+        chosen, insert = _one_each(directives), (f"fastopen={QUEUE}", r"\s*;", "")
     elif running.server.name == "haproxy":
-        for directive in directives:
-            yield from _insert(directive, "tfo", r"\s*(?:#.*)?$", "$")
+        chosen, insert = list(directives), ("tfo", r"\s*(?:#.*)?$", "$")
+    else:
+        return {}
+    commands = ((each, _insert(each, *insert)) for each in chosen if _is_only_ours(each.file))
+    return {directive: command for directive, command in commands if command is not None}
 
 
-def _insert(directive: Directive, word: str, rest: str, anchor: str) -> Iterator[str]:
+def _is_only_ours(path: str) -> bool:
+    """Whether nobody but root and this user can change what a path leads to.
+
+    If others could, a link that they put there meanwhile would have root write where it leads.
+    """
+    real = PurePath(os.path.realpath(path))
+    # To the root of a user namespace the machine's own root may be nobody; "/" is that one's.
+    top = os.lstat("/")
+    users, groups = (0, os.geteuid(), top.st_uid), (0, os.getegid(), top.st_gid)
+    for each in (real, *real.parents):
+        try:
+            status = os.lstat(each)
+        except OSError:  # nothing there to be changed
+            continue
+        sticky = status.st_mode & stat.S_ISVTX  # as /tmp: nobody can replace another's file
+        shared = status.st_mode & stat.S_IWGRP and status.st_gid not in groups
+        if status.st_uid not in users or (not sticky and (shared or status.st_mode & stat.S_IWOTH)):
+            return False
+    return True
+
+
+def _insert(directive: Directive, word: str, rest: str, anchor: str) -> str | None:
     """The command that puts a word before the rest of the directive, which is a pattern.
 
     Once it is there the line no longer reads as the command wants it.
@@ -47,10 +75,11 @@ def _insert(directive: Directive, word: str, rest: str, anchor: str) -> Iterator
     # What is quoted in the file is not in the text.
     words = r"\s+".join(f"[\"']?{re.escape(each)}[\"']?" for each in directive.text.split())
     found = re.search(f"({words})({rest})", directive.source, re.ASCII)
-    if found:
-        before, after = found[0], f"{found[1]} {word}{found[2]}"
-        expression = f"s/{_literal(before)}{anchor}/{_replacement(after)}/"
-        yield _sed(f"{directive.line}{expression}", directive.file)
+    if not found:
+        return None
+    before, after = found[0], f"{found[1]} {word}{found[2]}"
+    expression = f"s/{_literal(before)}{anchor}/{_replacement(after)}/"
+    return _sed(f"{directive.line}{expression}", directive.file)
 
 
 def _one_each(directives: Iterable[Directive]) -> list[Directive]:
@@ -63,23 +92,23 @@ def _one_each(directives: Iterable[Directive]) -> list[Directive]:
     return list(chosen.values())
 
 
-def tried(running: Running, edited: Iterable[Directive], commands: Iterable[str]) -> list[str]:
+def tried(running: Running, edits: Mapping[Directive, str]) -> tuple[str, ...]:
     """The commands, then the server's own test of its configuration; if it fails, they are undone.
 
     Without that a mistake would only show when the server does not come up at the next boot.
     """
     test = _test(running)
     if test is None:
-        return list(commands)
-    files = dict.fromkeys(os.path.realpath(each.file) for each in edited)
+        return tuple(edits.values())
+    files = dict.fromkeys(os.path.realpath(each.file) for each in edits)
     copies = [(shlex.quote(file), f'"$kept/{number}"') for number, file in enumerate(files, 1)]
     undo = "; ".join(f"cat {copy} > {file}" for file, copy in copies)
-    return [
+    return (
         "kept=$(mktemp -d)",
         *(f"cp -p {file} {copy}" for file, copy in copies),
-        *commands,
+        *edits.values(),
         f"{test} || {{ {undo}; echo 'taken back: that test fails' >&2; false; }}",
-    ]
+    )
 
 
 def reload(running: Running) -> tuple[str, ...]:
