@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import HOSTILE, KEPT, OURS, listener, machine, process, running, view
 
-from tfocheck.doctor import advice, json_report, report
+from tfocheck.doctor import advice, diagnosis, json_report, report
+from tfocheck.doctor.configuration import Endpoint
 from tfocheck.doctor.diagnosis import Diagnosis, Kind, Weight, diagnose
 from tfocheck.doctor.examination import Machine, Persistence, State, state
 from tfocheck.doctor.kernel import UNREADABLE
@@ -407,6 +408,24 @@ def test_what_a_value_means_is_said_once() -> None:
     shown = report.render(whole, diagnose(whole), [], Style())
     assert shown.count("listeners that ask for Fast Open get it") == 1
     assert "(0x3) in network namespace of process 77, which means the same as above" in shown
+
+
+def test_thousands_of_listeners_are_not_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    real = Endpoint.is_of
+    monkeypatch.setattr(
+        Endpoint, "is_of", lambda end, listening: calls.append(0) or real(end, listening)
+    )
+    real_wanted = diagnosis.wanted
+    monkeypatch.setattr(diagnosis, "wanted", lambda whole: calls.append(0) or real_wanted(whole))
+    here, many = view(1), 1000
+    listeners = [listener(here, 0, NGINX, port=number) for number in range(1, many)]
+    lines = [(f"listen {number}", False, number) for number in range(1, many)]
+    whole = machine(*listeners, running=(running(NGINX, *lines),))
+    assert len(commands(whole)) > many
+    assert 0 < len(calls) < 10 * many
 
 
 def test_own_namespace_is_the_first() -> None:

@@ -92,19 +92,20 @@ def _kernel_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Ste
         value = target_value(machine, view)
         if value is None or value == view.settings.fast_open:
             continue
-        if not any(_is_to_have_it(machine, each) for each in machine.of(view)):
+        if not _is_worth_it(machine, view):
             continue
         command = f"sysctl -w {kernel.NAME}={value}"
         what = f"let listeners have Fast Open in {view.namespace}, with cookies"
         yield Step(what, _in_namespace(view.namespace, command))
 
 
-def _is_to_have_it(machine: Machine, listener: Listener) -> bool:
-    """Whether the sysctl is worth setting for this listener."""
-    if machine.ports or listener.queue or listener.queue is None:
+def _is_worth_it(machine: Machine, view: View) -> bool:
+    """Whether the sysctl is worth setting in this namespace."""
+    here = machine.of(view)
+    if any(machine.ports or each.queue or each.queue is None for each in here):
         return True
     # Nobody asks: then for the servers that can be told to.
-    return not diagnosis.wanted(machine) and machine.configured(listener)[0] is not None
+    return not diagnosis.wanted(machine) and any(machine.configured(each)[0] for each in here)
 
 
 def _in_namespace(namespace: Namespace, command: str) -> tuple[str, ...]:
@@ -130,9 +131,7 @@ def _boot_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]
     winner = persistence.winner
     kept = winner is not None and winner.number == value and persistence.read_at_boot
     changed = value != view.settings.fast_open and not kept
-    if not lost and not (
-        changed and any(_is_to_have_it(machine, each) for each in machine.of(view))
-    ):
+    if not lost and not (changed and _is_worth_it(machine, view)):
         return
     ours = winner is not None and winner.file.startswith("/etc/")
     if winner is not None and ours and persistence.read_at_boot and not winner.by_pattern:

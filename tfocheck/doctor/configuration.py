@@ -13,8 +13,9 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tfocheck.doctor import processes
 from tfocheck.doctor.processes import Process
@@ -83,11 +84,22 @@ class Configuration:
 
     def about(self, listening: Listening) -> list[Directive]:
         """The directives that this listener may have come from."""
+        candidates = self._by_port.get(listening.port, []) + self._by_port.get(None, [])
         return [
             each
-            for each in self.directives
+            for each in candidates
             if any(endpoint.is_of(listening) for endpoint in each.endpoints)
         ]
+
+    @cached_property
+    def _by_port(self) -> Mapping[int | None, list[Directive]]:
+        """Directives by port, those with a range under None: there may be thousands of each."""
+        found: dict[int | None, list[Directive]] = {}
+        for each in self.directives:
+            ports = {None if end.last_port else end.port for end in each.endpoints}
+            for port in ports:
+                found.setdefault(port, []).append(each)
+        return found
 
 
 def read_file(path: str, process: Process) -> str:
