@@ -42,7 +42,8 @@ def switch_on(running: Running, directives: Iterable[Directive]) -> dict[Directi
         chosen, insert = list(directives), ("tfo", r"\s*(?:#.*)?$", "$")
     else:
         return {}
-    commands = ((each, _insert(each, *insert)) for each in chosen if _is_only_ours(each.file))
+    safe = {file for file in {each.file for each in chosen} if _is_only_ours(file)}
+    commands = ((each, _insert(each, *insert)) for each in chosen if each.file in safe)
     return {directive: command for directive, command in commands if command is not None}
 
 
