@@ -12,6 +12,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from tabulate import MIN_PADDING, tabulate
+
 from tfocheck.doctor import counters, kernel
 from tfocheck.doctor.advice import Step
 from tfocheck.doctor.configuration import Configuration
@@ -40,7 +42,6 @@ _KEYS = {
 }
 _LEAST_WIDTH = 16
 _GAP = 2
-_HEADER_PADDING = 2
 
 
 def render(
@@ -279,29 +280,19 @@ def _steps(steps: Sequence[Step], style: Style) -> str:
 
 
 def _grid(header: list[str], rows: list[list[str]], style: Style) -> str:
-    """Looks like the tables of the check, but tabulate takes 0.1 s for a thousand rows."""
-    widths = [
-        max(len(name) + _HEADER_PADDING, *(_visible_length(row[column]) for row in rows))
-        for column, name in enumerate(header)
-    ]
-    indent = sum(widths[:-1]) + _GAP * len(widths[:-1])
-    room = None if style.width is None else max(_LEAST_WIDTH, style.width - indent)
-    if room is not None:
-        widths[-1] = min(widths[-1], room)
-    lines = [_row(header, widths), _row(["-" * width for width in widths], widths)]
-    for *cells, last in rows:
-        first, *more = [last] if room is None else textwrap.wrap(last, room) or [""]
-        lines.append(_row([*cells, first], widths))
-        lines += [" " * indent + line for line in more]
-    return "".join(f"{line}\n" for line in lines)
+    if style.width is not None:
+        taken = [
+            max(len(header[column]) + MIN_PADDING, *(_visible(row[column]) for row in rows)) + _GAP
+            for column in range(len(header) - 1)
+        ]
+        room = max(_LEAST_WIDTH, style.width - sum(taken))
+        rows = [[*row[:-1], textwrap.fill(row[-1], room)] for row in rows]
+    grid = tabulate(rows, header, tablefmt="simple", disable_numparse=True, stralign="left")
+    return "".join(f"{line.rstrip()}\n" for line in grid.split("\n"))
 
 
-def _row(cells: Iterable[str], widths: Iterable[int]) -> str:
-    padded = (
-        cell + " " * (width - _visible_length(cell))
-        for cell, width in zip(cells, widths, strict=True)
-    )
-    return (" " * _GAP).join(padded).rstrip()
+def _visible(cell: str) -> int:
+    return len(cell.split("\x1b[")[1].partition("m")[2]) if "\x1b[" in cell else len(cell)
 
 
 def _lines(lines: Sequence[str], style: Style, indent: str = "  ") -> str:
