@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, case
-from tfocheck.probe import Probe, UnusableError
+from tfocheck.probe import INSISTENCE, Probe, UnusableError
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 
@@ -168,8 +168,14 @@ async def peer_window(probe: Probe) -> Outcome:
                 )
             early = flow.reach
             await flow.acknowledge()
-            if not await flow.wait(
-                lambda: len(flow.stream) > early, await probe.session.reply_wait()
+
+            def more() -> bool:
+                return len(flow.stream) > early
+
+            if not await flow.wait(more, await probe.session.reply_wait()) and not (
+                # Our ACK may have got lost, or what it brought.
+                probe.session.has_lost
+                and await probe.session.insist(flow, more, flow.acknowledge, INSISTENCE)
             ):
                 return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
             return probe.passed(
