@@ -183,16 +183,14 @@ async def after_open(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie (valid), n bytes
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
-    <- ACK of our FIN, or anything at all
+    <- ACK of our FIN, or RST
     nothing: the same on plain connections, and the route is looked at
     """
     session = probe.session
 
     def goes_on(flow: Flow) -> bool:
-        done = flow.handshake_done_time
-        return done is not None and any(
-            each.time > done and not each.segment.is_syn_ack for each in flow.received
-        )
+        # An early answer, or its repetition, comes even where nothing of ours gets there any more.
+        return flow.fin_acknowledged or flow.reset is not None
 
     if probe.borrow("open.data-acked", goes_on):
         probe.observing()
@@ -207,14 +205,17 @@ async def after_open(probe: Probe) -> Outcome:
             await flow.complete(session.round_trip)
             if goes_on(flow):
                 return probe.passed("segments come after the handshake", conclusive=True)
-        control = await session.plain_connection("control: plain connection, then FIN")
-        probe.adopt(control)
-        if control.syn_ack is None:
-            raise UnusableError("plain SYNs are not answered now")
-        await control.complete(session.round_trip)
-        session.close_later(control)
-        if not control.fin_acknowledged and not control.has_ended:
-            raise UnusableError("plain connections do not go on either")
+            control = await session.plain_connection("control: plain connection, then FIN")
+            probe.adopt(control)
+            if control.syn_ack is None:
+                raise UnusableError("plain SYNs are not answered now")
+            await control.complete(session.round_trip)
+            session.close_later(control)
+            if not control.fin_acknowledged and not control.has_ended:
+                # A server that ignores FINs may still answer something else.
+                if await session.replies(flow):
+                    return probe.passed("segments come after the handshake", conclusive=True)
+                raise UnusableError("plain connections do not go on either")
         return probe.breach("after a Fast Open nothing more comes, while plain connections go on")
 
     outcome = await probe.agree(attempt, together=False)

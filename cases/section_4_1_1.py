@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import OptionArea, Probe, Syn, UnusableError
+from tfocheck.probe import LEAST_TO_BLAME, OptionArea, Probe, Syn, UnusableError
 from tfocheck.tcp import options as tcp_options
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
@@ -363,7 +363,7 @@ async def after_eol(probe: Probe) -> Outcome:
 async def illegal_length(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, MSS, 22 00 (length 0)
-    <- anything, or nothing
+    <- anything, or nothing: then it is sent again, from another port
     -> SYN, seq 0 (plain, from another port)
     <- SYN-ACK, ack 1
     -> RST,ACK (half-open)
@@ -375,18 +375,25 @@ async def illegal_length(probe: Probe) -> Outcome:
         "length 1": bytes.fromhex("2201 0000"),
         "length 20 in a list that ends after 8": bytes.fromhex("2214 0000"),
     }
-    answering = asyncio.create_task(probe.session.is_answering())
-    await asyncio.sleep(0)  # its first SYN leaves before the others
-    flows = [probe.new_flow(f"option of {name}") for name in illegal]
-    for flow, option in zip(flows, illegal.values(), strict=True):
-        await flow.send_syn(mss + option)
-    for flow in flows:
-        await flow.wait(lambda flow=flow: bool(flow.received), 0.02)  # type: ignore[misc]
-        probe.session.close_later(flow)
-    names = ", ".join(illegal)
-    if not await answering:
+    session = probe.session
+    if not await session.is_answering():
         return probe.undecided("plain SYNs are not answered now")
-    if not await probe.session.is_answering(patiently=True):
+
+    async def send(name: str, option: bytes) -> None:
+        # What is answered has arrived; what is not may be refused, or lost, or the server's last.
+        for _ in range(max(probe.attempts, LEAST_TO_BLAME)):
+            flow = probe.new_flow(f"option of {name}")
+            await flow.send_syn(mss + option)
+            # A plain SYN that overtook this one would say nothing: give it the time to arrive.
+            wait = session.round_trips.syn_wait(session.timeout)
+            arrived = await flow.wait(lambda flow=flow: bool(flow.received or flow.icmps), wait)  # type: ignore[misc]
+            session.close_later(flow)
+            if arrived:
+                break
+
+    await asyncio.gather(*(send(name, option) for name, option in illegal.items()))
+    names = ", ".join(illegal)
+    if not await session.is_answering(patiently=True):
         return probe.breach(f"after options of {names} plain SYNs are not answered any more")
     return probe.passed(f"plain SYNs are answered after options of {names}")
 

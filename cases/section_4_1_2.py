@@ -434,7 +434,8 @@ async def source_bound(probe: Probe) -> Outcome:
             async with probe.beside_others(
                 label, cookie, data=data, rejected=True, source=other
             ) as flow:
-                if flow.acknowledged != 1 or await probe.early_answer(flow):
+                accepted = flow.acknowledged != 1 and not session.acknowledges_plain_data
+                if accepted or await probe.early_answer(flow):
                     return probe.breach(
                         f"the cookie of {usual} is accepted from {other}", conclusive=True
                     )

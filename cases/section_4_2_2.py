@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
@@ -200,7 +200,9 @@ async def early_answer(probe: Probe) -> Outcome:
                 f" ({(answered_at - acked_at) * 1000:.0f} ms after it)"
             )
 
-    return await probe.agree(attempt, together=False)
+    # An early answer that gets lost comes again only after our ACK, too.
+    need = probe.attempts + 2 if probe.session.has_lost else None
+    return await probe.agree(attempt, together=False, need=need)
 
 
 @case(
@@ -293,6 +295,11 @@ async def stream_integrity(probe: Probe) -> Outcome:
     return await probe.agree(attempt, together=False)
 
 
+def _has_another_isn(flow: Flow, segments: Sequence[Captured]) -> bool:
+    """Whether one of the segments is the SYN-ACK of another connection than the first one's."""
+    return any(each.segment.is_syn_ack and each.segment.seq != flow.server_isn for each in segments)
+
+
 @dataclass(frozen=True)
 class _Answers:
     """What came after copies of the SYN; ``sure`` if some of it can only be an answer to one."""
@@ -309,9 +316,9 @@ async def _answers_to_copies(
     probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
 ) -> _Answers:
     """What comes of sending the SYN again; several times, for one copy may well get lost."""
+    await asyncio.sleep(TIMESTAMP_TICK)
     known = len(flow.received)
     wait = probe.session.round_trips.syn_wait(probe.session.timeout)
-
     sent = 0
 
     def is_sure() -> bool:
@@ -320,7 +327,6 @@ async def _answers_to_copies(
     def has_come() -> bool:
         return is_sure() or len(flow.control_segments(known)) >= sent
 
-    await asyncio.sleep(TIMESTAMP_TICK)
     while sent < COPIES and not is_sure():
         await repeat()
         sent += 1
@@ -591,18 +597,22 @@ async def syn_without_option(probe: Probe) -> Outcome:
             came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
             if flow.reset is not None:
                 return probe.breach("the bare SYN of the same ISN was answered with a reset")
-            if any(
-                each.segment.is_syn_ack and each.segment.seq != flow.server_isn
-                for each in came_back.segments
-            ):
+            if _has_another_isn(flow, came_back.segments):
                 return probe.breach(
                     "the bare SYN of the same ISN opened another connection: the first was given up"
                 )
             wrong = None if await probe.application_is_mute() else await probe.serves(flow)
             if wrong:
                 return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
+            # The network may have doubled the first SYN, and what came be the answer to that one:
+            # the bare SYN's is on its way then, or the bare SYN got lost.
+            if not flow.has_ended:
+                await probe.session.replies(flow)
+            if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
+                raise UnusableError("the connection was reset after it had been served")
             return probe.passed(
-                f"{came_back.how}, and the connection goes on", conclusive=came_back.sure
+                f"{came_back.how}, and the connection goes on",
+                conclusive=came_back.sure and not probe.session.has_lost,
             )
 
     return await probe.agree(attempt, together=False)

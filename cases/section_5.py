@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import Probe, Syn, UnansweredError, UnusableError
+from tfocheck.probe import REPEAT_WAIT, Probe, Syn, UnansweredError, UnusableError
 from tfocheck.tcp.flow import Flow
 from tfocheck.tcp.options import FastOpen
 from tfocheck.tcp.segment import Captured
@@ -25,6 +25,9 @@ RESET_REMEMBERED = 70.0
 APPLICATION_ACCEPTS = 0.2
 """Seconds within which an application has accepted a connection."""
 
+RESETS = 4
+"""So often a pending request is reset: one segment may get lost, and the others do no more."""
+
 CLOSED_AT_ONCE = 16
 """Pending requests that are completed together: their answers come all at once."""
 
@@ -38,6 +41,7 @@ class _Filling:
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
         self.pending: list[Flow] = []
+        self._doubtful: list[Flow] = []
         self.plain_refused = 0
         self.limit_reached = False
 
@@ -55,6 +59,7 @@ class _Filling:
             if len(self.pending) % PLAIN_EVERY == 0:
                 await self.control()
         self.limit_reached = fallbacks >= 3
+        await self._settle()
         for _ in range(2):
             await self.control()
 
@@ -64,12 +69,24 @@ class _Filling:
         data = probe.payload.data
         flow = probe.new_flow(f"pending request {len(self.pending) + 1}")
         # A small window, so that hundreds of early answers do not come at once.
-        await probe.answered_syn(flow, Syn((FastOpen(probe.cookie),), data=data, window=200))
+        syn = Syn((FastOpen(probe.cookie),), data=data, window=200)
+        try:
+            await probe.answered_syn(flow, syn)
+        except (UnansweredError, UnusableError):
+            # The SYN-ACK may be what got lost: then this one is pending as well.
+            self._doubtful.append(flow)
+            raise
         if flow.acknowledged == 1 + len(data):
             self.pending.append(flow)
             return True
         await flow.close(probe.session.round_trip)
         return False
+
+    async def _settle(self) -> None:
+        """Count those whose SYN-ACK was lost: the server repeats it while they are pending."""
+        await asyncio.gather(*map(_answered_late, self._doubtful))
+        self.pending += [flow for flow in self._doubtful if (flow.acknowledged or 1) > 1]
+        self._doubtful = [flow for flow in self._doubtful if flow not in self.pending]
 
     async def control(self) -> None:
         """A plain SYN, which must be served whatever is pending."""
@@ -79,9 +96,16 @@ class _Filling:
     async def empty(self) -> None:
         """Complete and close all that is pending."""
         round_trip = self.probe.session.round_trip
+        await self._settle()
+        self.pending += self._doubtful
+        self._doubtful = []
         while self.pending:
             flows, self.pending = self.pending[:CLOSED_AT_ONCE], self.pending[CLOSED_AT_ONCE:]
             await asyncio.gather(*(flow.close(round_trip) for flow in flows))
+
+
+async def _answered_late(flow: Flow) -> None:
+    await flow.wait(lambda: flow.is_answered, REPEAT_WAIT)
 
 
 @contextlib.asynccontextmanager
@@ -154,6 +178,8 @@ async def pending_limit(probe: Probe) -> Outcome:
         return probe.undecided(
             f"{limit} requests pending, and none fell back: the limit, if there is one, is higher"
         )
+    if not limit:
+        return probe.undecided("falls back with none of ours pending: the queue is full of others")
     if not await _is_back(probe, 5.0):
         return probe.breach(f"limit {limit}; but Fast Open is not back after all were closed")
     return probe.passed(
@@ -198,12 +224,14 @@ async def reset_counted(probe: Probe) -> Outcome:
     for _ in range(probe.attempts):
         async with _filled(probe) as filling:
             limit = len(filling.pending)
-            if not filling.limit_reached:
+            if not filling.limit_reached or not limit:
                 return probe.undecided(f"the queue is not full with {limit} pending requests")
             # Linux counts a reset only once the application has accepted the connection.
             await asyncio.sleep(APPLICATION_ACCEPTS + probe.session.round_trip)
             # The one place where a pending Fast Open is reset on purpose.
-            await filling.pending.pop().send_reset()
+            victim = filling.pending.pop()
+            for _ in range(RESETS):
+                await victim.send_reset()
             await asyncio.sleep(0.05 + probe.session.round_trip)
             fell_back, accepted = await _fall_back_still(filling, probe.attempts)
         began = time.monotonic()

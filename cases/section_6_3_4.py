@@ -37,8 +37,8 @@ async def one_key(probe: Probe) -> Outcome:
     -> SYN, seq 0, one cookie (valid), n bytes (from 16 ports in turn)
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
-    turned down with another cookie: 16 requests at the same time
-    <- SYN-ACK, several cookies; always one: the key has changed
+    turned down with another cookie: 8 requests at the same time, 3 times
+    <- SYN-ACK, cookies: one that was replaced comes back, or the key has changed
     """
     for _ in range(CHANGES_ENDURED):
         outcome = await _from_many_ports(probe)

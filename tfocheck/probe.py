@@ -65,6 +65,15 @@ REPEAT_WAIT = 3.5
 """Seconds to wait for a repeated SYN-ACK: RFC 6298's timer is 1 s, that of older stacks 3 s."""
 
 
+WAVES = 3
+WAVE = 8
+"""So often, one after another, so many cookies are asked for at a time to tell a key that changes
+from servers with a key each."""
+
+MOST_CHANGES = 4
+"""So many cookies a wave may bring if it takes its time: what got lost is asked for again."""
+
+
 class SettledError(Exception):
     """Ends a case at once with an outcome."""
 
@@ -107,6 +116,15 @@ class Syn:
     options: OptionArea | None = None
     mss: int | None = None
     window: int = RECEIVE_WINDOW
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A cookie, and between which times the server made it, in Unix seconds."""
+
+    cookie: bytes
+    asked: float
+    came: float
 
 
 Attempt = Callable[[], Awaitable[Outcome]]
@@ -243,8 +261,10 @@ class Probe:
         )
         round_trip = flow.round_trip
         if round_trip is None:
+            session.has_lost = True
             raise UnansweredError(how_unanswered(flow))
         if session.round_trips.may_be_repeated(round_trip):
+            session.has_lost = True
             raise UnusableError(f"a SYN-ACK after {round_trip:.1f} s may be a repeated one")
         session.learn_round_trip(flow)
         return flow
@@ -463,13 +483,7 @@ class Probe:
         session = self.session
         since = len(flow.received)
         await flow.acknowledge()
-        await flow.send_keep_alive()
-        if not await session.insist(
-            flow,
-            lambda: flow.said_sent(since) is not None or flow.has_ended,
-            flow.send_keep_alive,
-            session.timeout,
-        ):
+        if not await session.replies(flow):
             return False
         missing = max(flow.reach, flow.said_sent(since) or 0)
         if await session.insist(
@@ -574,7 +588,10 @@ class Probe:
             is_fresh = bool(unusable) and isinstance(unusable[-1], OtherKeyError)
             if not is_fresh and (made >= need or (made and not together)):
                 await asyncio.sleep(FALLBACK_PAUSES[min(made, len(FALLBACK_PAUSES) - 1)])
-            for result, flows in await self._run(attempt, batch):
+            results = await self._run(attempt, batch)
+            # What one attempt has found is not undone by a good one beside it.
+            results.sort(key=lambda each: not _is_bad(each[0]))
+            for result, flows in results:
                 if isinstance(result, UnansweredError):
                     silent.append((result.how, flows))
                 elif isinstance(result, UnusableError):
@@ -714,34 +731,42 @@ class Probe:
 
         ``source`` replaces our usual address. What gets lost, or has no cookie, is asked for again.
         """
+        return [each.cookie for each in await self._issued_now(count, source, label)]
 
-        async def one() -> bytes:
+    async def _issued_now(
+        self, count: int, source: str | None = None, label: str = "cookie request"
+    ) -> list[Issued]:
+        async def one() -> Issued:
             async with self.beside_others(label, FastOpen(), rejected=True, source=source) as flow:
-                option = flow.offered
+                option, syn_ack = flow.offered, flow.syn_ack
                 if option is None or not option.has_legal_cookie:
                     raise UnusableError("no legal cookie this time")
-                return option.cookie
+                assert flow.syn_time is not None
+                assert syn_ack is not None
+                return Issued(option.cookie, flow.syn_time, syn_ack.time)
 
-        async def surely() -> bytes | None:
+        async def surely() -> Issued | None:
             with contextlib.suppress(UnansweredError, UnusableError):
                 return await self.persistently(one)
             return None
 
         found = await asyncio.gather(*(surely() for _ in range(count)))
-        return [cookie for cookie in found if cookie is not None]
+        return [each for each in found if each is not None]
 
     async def has_one_key(self) -> bool:
-        """True if all servers that answer now issue the same cookie; then it is taken over.
+        """True if all servers that answer now have the same key; then its cookie is taken over.
 
-        A key that changes while we ask shows as one change in a row of cookies, not as several.
+        A key that changes while we ask is not one that comes back.
         """
-        for _ in range(2):
-            cookies = await self.cookies_now()
-            changes = sum(first != then for first, then in itertools.pairwise(cookies))
-            if changes <= 1 and cookies:
-                self.session.cookie = cookies[-1]
-                return True
-        return False
+        issued = [Issued(self.cookie, 0.0, 0.0)]
+        for _ in range(WAVES):
+            wave = await self._issued_now(WAVE)
+            issued += wave
+            different = {each.cookie for each in wave}
+            if not wave or len(different) > MOST_CHANGES or any_comes_back(issued):
+                return False
+        self.session.cookie = max(issued, key=lambda each: each.asked).cookie
+        return True
 
     # --- verifications that several cases share -----------------------------------------------
 
@@ -946,7 +971,10 @@ class Probe:
             label = "valid cookie with data, then silence"
             async with self.alone(label, FastOpen(self.cookie), data=data) as flow:
                 self.must_be_open(flow)
-                await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+                if not await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT):
+                    silent.not_repeated += 1
+                    if self.session.has_lost and silent.not_repeated < self.attempts:
+                        raise UnusableError("the SYN-ACK was not repeated, or that got lost")
                 silent.early = flow.reach
                 await flow.acknowledge()
                 silent.later = await self.session.insist(
@@ -973,6 +1001,22 @@ def judge_repeated_syn_ack(probe: Probe, flow: Flow) -> Outcome:
     return probe.passed(f"{after}, with neither data nor the option", conclusive=True)
 
 
+def any_comes_back(issued: Sequence[Issued]) -> bool:
+    """True if a cookie was made both before and after another one: there are two keys for certain.
+
+    Requests of the same time prove nothing, whatever their order: each may have been delayed.
+    """
+
+    def may_end_before(one: bytes, other: bytes) -> bool:
+        last = max(each.asked for each in issued if each.cookie == one)
+        return last <= min(each.came for each in issued if each.cookie == other)
+
+    return any(
+        not may_end_before(one, other) and not may_end_before(other, one)
+        for one, other in itertools.combinations({each.cookie for each in issued}, 2)
+    )
+
+
 def _has_other_cookie(flow: Flow) -> bool:
     """True if a legal cookie came back that is not the one that was sent."""
     fresh = flow.offered
@@ -989,6 +1033,10 @@ def how_unanswered(flow: Flow) -> str:
     if flow.icmp is not None:
         return f"ICMP {flow.icmp.name} from {flow.icmp.sender}"
     return "no answer"
+
+
+def _is_bad(result: Outcome | Exception) -> bool:
+    return isinstance(result, Outcome) and result.verdict in _BAD
 
 
 def _mark(flows: Sequence[Flow]) -> None:

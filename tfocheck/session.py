@@ -70,12 +70,14 @@ class OrdinaryAnswer:
 class SilentOpen:
     """A Fast Open that was accepted and then met with silence, which several cases look at.
 
-    ``early`` is how many bytes came before our ACK, ``later`` whether more came after it.
+    ``early`` is how many bytes came before our ACK, ``later`` whether more came after it;
+    ``not_repeated`` counts the tries without a repeated SYN-ACK.
     """
 
     flow: Flow | None = None
     early: int = 0
     later: bool = False
+    not_repeated: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -145,6 +147,8 @@ class Session:
         self.answers_early = False
         self.acknowledges_plain_data = False
         self.volunteers_cookies = False
+        self.has_lost = False
+        """Whether a SYN or SYN-ACK got lost: then one good answer may be that to a doubled SYN."""
         self.silent_open = SilentOpen()
         self.cookies_seen: set[bytes] = set()
         """The different cookies that our usual address was issued."""
@@ -295,7 +299,11 @@ class Session:
             try:
                 if flow.syn_ack is None:
                     return False
-                return await self.converse(flow, damaged, seconds) not in ordinary.signatures
+                found = await self.converse(flow, damaged, seconds)
+                if found is None and flow.reset is None and await self.is_owed_data(flow):
+                    # No silence: an answer is under way, or got lost.
+                    found = await self.await_answer(flow, self.patience(ordinary))
+                return found not in ordinary.signatures
             finally:
                 self.close_later(flow)
 
@@ -374,6 +382,26 @@ class Session:
             await again()
             pause *= 1.5
         return True
+
+    async def replies(self, flow: Flow) -> bool:
+        """Have the server say how much it has sent; False if it says nothing.
+
+        Whatever was sent before on this flow has had its effect then, unless it got lost.
+        """
+        since = len(flow.received)
+        await flow.send_keep_alive()
+        return await self.insist(
+            flow,
+            lambda: flow.said_sent(since) is not None or flow.has_ended,
+            flow.send_keep_alive,
+            self.timeout,
+        )
+
+    async def is_owed_data(self, flow: Flow) -> bool:
+        """True if the server has sent more than has come."""
+        since = len(flow.received)
+        await self.replies(flow)
+        return max(flow.reach, flow.said_sent(since) or 0) > flow.stream_bytes
 
     async def quiet(self) -> float:
         """How long to look for an answer before it may be called absent, in seconds."""

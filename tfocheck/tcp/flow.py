@@ -25,6 +25,7 @@ from tfocheck.tcp.options import FastOpen, Option
 from tfocheck.tcp.segment import DEFAULT_TTL, SEQUENCE_SPACE, Captured, Flags, Segment
 
 RECEIVE_WINDOW = 65535
+WINDOW_SCALE = 7
 ROOM = 36
 """Bytes of options that an everyday SYN has at most: full headers are a test of their own."""
 
@@ -60,7 +61,7 @@ def usual_options(
         tcp_options.sack_permitted(),
         tcp_options.timestamps(timestamp, 0),
         tcp_options.no_operation(),
-        tcp_options.window_scale(7),
+        tcp_options.window_scale(WINDOW_SCALE),
     )
     without_timestamps = (everyday[0], everyday[3], everyday[4])
     for choice in (everyday, without_timestamps, everyday[:1], ()):
@@ -281,16 +282,14 @@ class Flow(Listener):
     @property
     def reach(self) -> int:
         """How far the server's data has come, in bytes from its first one, gaps included."""
-        if self.server_isn is None:
+        return max(map(self.end_of, self.received), default=0)
+
+    def end_of(self, captured: Captured) -> int:
+        """Where a segment's data ends, in bytes from the server's first one; 0 if it has none."""
+        segment = captured.segment
+        if self.server_isn is None or not segment.payload or segment.flags & Flags.SYN:
             return 0
-        return max(
-            (
-                relative(each.segment.seq, self.server_isn + 1) + len(each.segment.payload)
-                for each in self.received
-                if each.segment.payload and not each.segment.flags & Flags.SYN
-            ),
-            default=0,
-        )
+        return relative(segment.seq, self.server_isn + 1) + len(segment.payload)
 
     @property
     def round_trip(self) -> float | None:
@@ -456,7 +455,9 @@ class Flow(Listener):
         start = self.server_isn + 1
         plain = (each.segment for each in self.received[since:] if each.segment.flags == Flags.ACK)
         said = [relative(each.seq, start) for each in plain if not each.payload]
-        return max(said, default=None)
+        # What is beyond our window is another connection's.
+        most = self.stream_bytes + (RECEIVE_WINDOW << WINDOW_SCALE)
+        return max((each for each in said if 0 <= each <= most), default=None)
 
     async def resend_from(self, start: int, data: bytes, *, ttl: int = DEFAULT_TTL) -> None:
         """Send data again, at a sequence number relative to our ISN."""
