@@ -38,7 +38,7 @@ async def one_key(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
     turned down with another cookie: 8 requests at the same time, 3 times
-    <- SYN-ACK, cookies: one that was replaced comes back, or the key has changed
+    <- SYN-ACK, cookies: a replaced one comes back, or the key has changed
     """
     for _ in range(CHANGES_ENDURED):
         outcome = await _from_many_ports(probe)

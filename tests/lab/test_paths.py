@@ -232,5 +232,6 @@ def answered_syns(servers: tuple[str, ...], count: int) -> list[list[int]]:
 
 def test_syn_acks_are_lost_and_nothing_else(in_lab: Callable[..., Any]) -> None:
     for syn_acks, resets in in_lab("synack-loss", answered_syns, SERVERS, 100):
-        assert 25 <= syn_acks <= 75
+        # Half of them, five standard deviations; on a busy machine some are repeated meanwhile.
+        assert 25 <= syn_acks < 100
         assert resets == 100
