@@ -138,7 +138,8 @@ def test_an_illegal_option_that_may_have_got_lost_is_sent_again() -> None:
         attempts = 3
         own_mss = 1460
         timeout = 1.0
-        round_trips = SimpleNamespace(syn_wait=lambda bound: bound)
+        round_trips = SimpleNamespace(syn_wait=lambda bound: bound, variation=0.0)
+        has_lost = True
 
         async def is_answering(self, *, patiently: bool = False) -> bool:
             return True

@@ -59,7 +59,12 @@ SILENCE_PAUSE = 1.0
 """Seconds between the attempts that confirm a silence."""
 
 CONFIRMATIONS = 3
-"""So often a server must say that it has nothing more to send: our ACKs may get lost."""
+"""So often a server must say that it has nothing more to send where packets get lost: our ACKs may,
+and without them it sends no more."""
+
+ACK_COPIES = 3
+ACK_PAUSE = 0.002
+"""An ACK that nothing answers is sent so often, and so many seconds apart."""
 
 REPEAT_WAIT = 3.5
 """Seconds to wait for a repeated SYN-ACK: RFC 6298's timer is 1 s, that of older stacks 3 s."""
@@ -470,7 +475,7 @@ class Probe:
             if await flow.wait(lambda known=known: _goes_on(flow, known), wait):  # type: ignore[misc]
                 continue
             # The end of it may have got lost, or our ACK that makes room for more: nothing tells.
-            for _ in range(CONFIRMATIONS):
+            for _ in range(CONFIRMATIONS if self.session.has_lost else 1):
                 confirmed = await self._confirms(flow)
                 if not confirmed or _goes_on(flow, known):
                     break
@@ -482,7 +487,9 @@ class Probe:
         """Have the server say how much it has sent, and wait for that; False if it says nothing."""
         session = self.session
         since = len(flow.received)
-        await flow.acknowledge()
+        for _ in range(ACK_COPIES):
+            await flow.acknowledge()
+            await asyncio.sleep(ACK_PAUSE)
         if not await session.replies(flow):
             return False
         missing = max(flow.reach, flow.said_sent(since) or 0)
