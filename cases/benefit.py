@@ -6,10 +6,10 @@ import asyncio
 import statistics
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, case
-from tfocheck.lane import SLOW_PATH
-from tfocheck.probe import Probe, UnansweredError, UnusableError
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
+from tfocheck.engine.flow import Flow
+from tfocheck.engine.lane import SLOW_PATH
+from tfocheck.server.probe import Probe, UnansweredError, UnusableError
+from tfocheck.wire.options import FastOpen
 
 PAIRS = 5
 

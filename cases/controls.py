@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from tfocheck.case import Level, Outcome, Severity, Verdict, case
-from tfocheck.probe import Probe, how_unanswered
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import Probe, how_unanswered
+from tfocheck.wire import options as tcp_options
 
 UNASSIGNED_KIND = 64
 """Unassigned in IANA's registry of TCP option kinds."""

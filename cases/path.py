@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 
-from tfocheck import route as routing
 from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import Probe, UnusableError
-from tfocheck.route import DATA, OPEN, OPTION
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.quote import Change
+from tfocheck.engine.flow import Flow
+from tfocheck.server import route as routing
+from tfocheck.server.probe import Probe, UnusableError
+from tfocheck.server.route import DATA, OPEN, OPTION
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.quote import Change
 
 MOST_KEYS = 4
 """More different cookies than this among ``MANY_REQUESTS`` are no farm's: our address changes."""

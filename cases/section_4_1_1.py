@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Callable
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import LEAST_TO_BLAME, OptionArea, Probe, Syn, UnusableError
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import LEAST_TO_BLAME, OptionArea, Probe, Syn, UnusableError
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
 
 _LAX_PARSER = (
     "The stack, or a load balancer that ends connections in front of it, takes an illegal option "

@@ -10,9 +10,9 @@ import secrets
 import time
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import Probe, Syn
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import Probe, Syn
+from tfocheck.wire.options import FastOpen
 
 _FORGERY = (
     "Anybody can open connections with data from spoofed addresses. A cookie must be a keyed MAC "

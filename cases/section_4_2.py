@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 
 from tfocheck.case import Level, Option, Outcome, Severity, case
-from tfocheck.probe import Probe
-from tfocheck.tcp.options import FastOpen
+from tfocheck.server.probe import Probe
+from tfocheck.wire.options import FastOpen
 
 
 @case(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tfocheck.case import Level, Outcome, Severity, Verdict, case
-from tfocheck.probe import Probe
-from tfocheck.tcp.options import FastOpen
+from tfocheck.server.probe import Probe
+from tfocheck.wire.options import FastOpen
 
 _SWITCH_ON = (
     "Switch Fast Open on for this listener: nginx `listen ... fastopen=256`, haproxy "

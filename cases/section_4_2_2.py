@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Captured
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Captured
 
 FLOWS_TO_WATCH = 2
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, case
-from tfocheck.probe import INSISTENCE, Probe, UnusableError
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import INSISTENCE, Probe, UnusableError
+from tfocheck.wire.options import FastOpen
 
 RFC_3390_SEGMENTS = 4
 RFC_6928_SEGMENTS = 10

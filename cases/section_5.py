@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.probe import REPEAT_WAIT, Probe, Syn, UnansweredError, UnusableError
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Captured
+from tfocheck.engine.flow import Flow
+from tfocheck.server.probe import REPEAT_WAIT, Probe, Syn, UnansweredError, UnusableError
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Captured
 
 MOST_PENDING = 512
 """The highest limit that is looked for."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Verdict, case
-from tfocheck.probe import Probe
-from tfocheck.tcp.options import FastOpen
+from tfocheck.server.probe import Probe
+from tfocheck.wire.options import FastOpen
 
 CONNECTIONS = 16
 

@@ -1,5 +1,5 @@
 from tfocheck.case import Level, case
-from tfocheck.tcp.options import FastOpen
+from tfocheck.wire.options import FastOpen
 
 
 @case("my.same-cookie", section="4.2.1", level=Level.INFO, title="Two requests, one cookie",

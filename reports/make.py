@@ -22,7 +22,7 @@ import normal  # noqa: E402
 
 from tfocheck.case import AddressReport, Report, Verdict  # noqa: E402
 from tfocheck.errors import TfocheckError, UsageError  # noqa: E402
-from tfocheck.grade import Judgement  # noqa: E402
+from tfocheck.judging.grade import Judgement  # noqa: E402
 from tfocheck.lab.scenarios import OFF_PORT, SCENARIOS  # noqa: E402
 
 SERVERS = ("linux", "nginx", "haproxy", "linux-cookieless")
@@ -97,9 +97,9 @@ def check(arguments: Sequence[str]) -> Report:
     """What a check with these arguments finds."""
     import asyncio
 
-    from tfocheck import cli
+    from tfocheck.cli import main as cli
+    from tfocheck.linux.link import Link
     from tfocheck.runner import run
-    from tfocheck.tcp.link import Link
 
     targets, settings, _, _ = cli.prepare(arguments)
     link = Link.open()
@@ -115,7 +115,7 @@ def _failed(report: Report) -> set[str]:
 
 
 def _judge(report: Report, failing: str | None) -> Judgement:
-    from tfocheck import grade
+    from tfocheck.judging import grade
 
     judgement = grade.judge(normal.normal(report))
     if failing is None:

@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 from read_back import check_report
+from tfocheck.cli.lab import check_in_lab
 
 # Loaded once, for all the labs that are forked.
-import tfocheck.probe
-import tfocheck.report.json_report
-import tfocheck.report.table
-import tfocheck.runner  # noqa: F401
-from tfocheck.lab.commands import check_in_lab
 from tfocheck.lab.scenarios import SCENARIOS
 
 

@@ -12,10 +12,10 @@ import pytest
 from graded import grade
 
 from tfocheck.case import Case, Outcome, Severity, Verdict, load_cases
-from tfocheck.probe import Issued, Probe, UnansweredError, any_comes_back
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.segment import Captured, Flags, Segment
+from tfocheck.engine.flow import Flow
+from tfocheck.linux.guard import PortGuard
+from tfocheck.server.probe import Issued, Probe, UnansweredError, any_comes_back
+from tfocheck.wire.segment import Captured, Flags, Segment
 
 CASES = {case.id: case for case in load_cases()}
 

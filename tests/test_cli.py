@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tfocheck import __version__, cli
+from tfocheck import __version__
 from tfocheck.case import AddressReport, CaseResult, Report, Traffic, Verdict
+from tfocheck.cli import main as cli
 from tfocheck.errors import CannotError
 from tfocheck.report import formats
 
@@ -104,8 +105,8 @@ def engine(case_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     FakeLink.allowed, FakeLink.closed = True, 0
     monkeypatch.setattr("tfocheck.runner.run", fake.run)
-    monkeypatch.setattr("tfocheck.tcp.link.Link", FakeLink)
-    monkeypatch.setattr("tfocheck.privileges.drop", lambda: None)
+    monkeypatch.setattr("tfocheck.linux.link.Link", FakeLink)
+    monkeypatch.setattr("tfocheck.linux.privileges.drop", lambda: None)
     return fake
 
 
@@ -440,8 +441,10 @@ def test_an_internal_error_is_one_line(
 
 HANGING = """
 import asyncio, pathlib, sys
-from tfocheck import case, cli, privileges, runner
-from tfocheck.tcp import link
+from tfocheck import case, runner
+from tfocheck.cli import main as cli
+from tfocheck.linux import privileges
+from tfocheck.linux import link
 
 class Link:
     open = classmethod(lambda cls: cls())
@@ -521,7 +524,7 @@ def test_a_full_disk_under_stdout_is_one_line() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     program = (
-        "import sys; sys.argv[1:] = ['--help']; from tfocheck.cli import main; main();"
+        "import sys; sys.argv[1:] = ['--help']; from tfocheck.cli.main import main; main();"
         "heavy = {'scapy', 'asyncio', 'ssl', 'tabulate', 'pyroute2', 'junit_xml', 'tomlkit'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
@@ -564,7 +567,7 @@ def test_root_becomes_the_user_behind_sudo(
     program = textwrap.dedent(
         """
         import json, os
-        from tfocheck import privileges
+        from tfocheck.linux import privileges
         privileges.drop()
         status = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines())
         print(json.dumps([os.getresuid(), os.getgroups(), int(status["CapEff"].strip(), 16),

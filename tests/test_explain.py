@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tfocheck import cli
 from tfocheck.case import Case, Level, Verdict, load_cases
+from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
-from tfocheck.explain import LEGEND, WIDTH, explain, find
+from tfocheck.report.explain import LEGEND, WIDTH, explain, find
 
 CASES = load_cases()
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

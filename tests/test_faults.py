@@ -6,7 +6,7 @@ import pytest
 from graded import grade
 
 from tfocheck.case import Case, Level, Option, load_cases
-from tfocheck.lab.faults import FAULTS
+from tfocheck.reference.faults import FAULTS
 
 CASES = load_cases()
 FAULT_OF = [(case, fault) for case in CASES for fault in case.faults]

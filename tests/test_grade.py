@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from tfocheck import grade
 from tfocheck.case import (
     AddressReport,
     Case,
@@ -17,7 +16,8 @@ from tfocheck.case import (
     Verdict,
 )
 from tfocheck.errors import ExitCode
-from tfocheck.grade import Conclusion, Kind, conclude, overall, worst
+from tfocheck.judging import grade
+from tfocheck.judging.grade import Conclusion, Kind, conclude, overall, worst
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
 SKIP, INCONCLUSIVE, ERROR = Verdict.SKIP, Verdict.INCONCLUSIVE, Verdict.ERROR

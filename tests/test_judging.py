@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tfocheck import probe as judging
 from tfocheck.case import Case, CaseResult, FlowRecord, Level, Outcome, Severity, Verdict
-from tfocheck.probe import Probe, SettledError, Syn, UnansweredError, UnusableError
 from tfocheck.runner import distrust
+from tfocheck.server import probe as judging
+from tfocheck.server.probe import Probe, SettledError, Syn, UnansweredError, UnusableError
 
 PASS = Outcome(Verdict.PASS, "ack 1")
 BREACH = Outcome(Verdict.FAIL, "accepted", conclusive=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tfocheck.lane import Lane
+from tfocheck.engine.lane import Lane
 
 
 def run(script: Callable[[Lane], Awaitable[None]]) -> None:

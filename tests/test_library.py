@@ -86,7 +86,7 @@ def test_importing_the_package_loads_no_scapy() -> None:
 
 
 def test_scapy_all_is_never_imported() -> None:
-    script = "import sys, tfocheck.library, tfocheck.cli; print('scapy.all' in sys.modules)"
+    script = "import sys, tfocheck.library, tfocheck.cli.main; print('scapy.all' in sys.modules)"
     python = [sys.executable, "-c", script]
     done = subprocess.run(python, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

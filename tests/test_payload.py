@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck import __version__, payload
+from tfocheck import __version__
 from tfocheck.errors import UsageError
-from tfocheck.payload import MAX_BYTES, Kind, Payload
+from tfocheck.server import payload
+from tfocheck.server.payload import MAX_BYTES, Kind, Payload
 from tfocheck.target import Target
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import junitparser
 import pytest
 from graded import command
+from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
 
 from tfocheck.case import (
     AddressReport,
@@ -30,7 +31,6 @@ from tfocheck.case import (
     Verdict,
     load_cases,
 )
-from tfocheck.pytest_items import Ended, Ending, endings, markers, node_name
 from tfocheck.target import parse
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
@@ -336,7 +336,7 @@ def test_another_project_is_not_disturbed(tmp_path: Path) -> None:
 
             def test_nothing_of_ours_is_loaded(pytestconfig):
                 ours = {name for name in sys.modules if name.partition(".")[0] == "tfocheck"}
-                assert ours == {"tfocheck", "tfocheck.pytest_plugin"}
+                assert ours == {"tfocheck", "tfocheck.cli.pytest_plugin"}
                 assert not {"scapy", "click", "pyroute2"} & set(sys.modules)
                 assert not any("tfocheck" in line for line in pytestconfig.getini("markers"))
             """

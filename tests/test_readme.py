@@ -40,8 +40,8 @@ def test_the_example_of_a_users_case_runs_as_printed() -> None:
 
 
 def test_the_baseline_in_the_readme_is_one(tmp_path: Path) -> None:
-    from tfocheck import baseline
     from tfocheck.case import load_cases
+    from tfocheck.judging import baseline
 
     written = README.partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "baseline.toml").write_text(written)

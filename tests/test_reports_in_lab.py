@@ -23,7 +23,7 @@ from read_back import (
     read_packets,
 )
 
-from tfocheck.lab.answer import HOSTILE_STATUS
+from tfocheck.reference.answer import HOSTILE_STATUS
 
 REQUEST = "GET /hostile HTTP/1.1\r\nHost: lab\r\n\r\n"
 CASES = ("forged.random", "forged.fallback", "open.early-answer", "option.illegal-length")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tfocheck.case import CaseResult, Level, Severity, Verdict, load_cases
-from tfocheck.route import OPTION, PLAIN, Echo, Route, distance
 from tfocheck.runner import behind_faults
-from tfocheck.tcp.quote import Change
+from tfocheck.server.route import OPTION, PLAIN, Echo, Route, distance
+from tfocheck.wire.quote import Change
 
 REMOVED = Change("fast-open", "the Fast Open option is removed")
 CASES = {case.id: case for case in load_cases()}

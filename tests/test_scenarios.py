@@ -9,7 +9,7 @@ import pytest
 from graded import command, grade
 
 from tfocheck.case import Option, load_cases
-from tfocheck.tcp.link import Link
+from tfocheck.linux.link import Link
 
 CONFORMING = ["linux", "linux-2", "nginx", "haproxy", "reference"]
 NOT_OFFERED = ["linux-0", "linux-1", "nginx-off"]

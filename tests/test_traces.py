@@ -74,9 +74,9 @@ def test_the_watch_would_see_a_kernel_reset(tmp_path: Path) -> None:
     """Without a guard the kernel does reset: the test above can fail."""
     script = """
 import asyncio, os
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import Link
+from tfocheck.engine.flow import Flow
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import Link
 
 async def main():
     link = Link.open()

@@ -2,6 +2,6 @@
 
 import sys
 
-from tfocheck.cli import main
+from tfocheck.cli.main import main
 
 sys.exit(main())

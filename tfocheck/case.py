@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from tfocheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfocheck.probe import Probe
-    from tfocheck.tcp.link import IcmpError
-    from tfocheck.tcp.segment import Captured
+    from tfocheck.linux.link import IcmpError
+    from tfocheck.server.probe import Probe
+    from tfocheck.wire.segment import Captured
 
 
 class Level(enum.StrEnum):

@@ -9,10 +9,10 @@ from typing import Any
 
 from tfocheck.case import Case, CaseResult, Report, Selection, load_cases, with_prerequisites
 from tfocheck.errors import UsageError
-from tfocheck.payload import choose as choose_payload
+from tfocheck.linux.link import Link
 from tfocheck.runner import Settings, run
+from tfocheck.server.payload import choose as choose_payload
 from tfocheck.target import parse as parse_target
-from tfocheck.tcp.link import Link
 
 
 class Check:

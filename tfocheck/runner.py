@@ -26,13 +26,13 @@ from tfocheck.case import (
     Turn,
     Verdict,
 )
+from tfocheck.engine.lane import Lane
 from tfocheck.errors import CannotError, UnreachableError
-from tfocheck.lane import Lane
-from tfocheck.payload import PayloadChoice
-from tfocheck.probe import Probe, SettledError
-from tfocheck.session import Extras, Session, Siblings
+from tfocheck.linux.link import Link, route_source
+from tfocheck.server.payload import PayloadChoice
+from tfocheck.server.probe import Probe, SettledError
+from tfocheck.server.session import Extras, Session, Siblings
 from tfocheck.target import Address, Target, resolve
-from tfocheck.tcp.link import Link, route_source
 
 TARGETS_AT_ONCE = 4
 ONE_KEY = "farm.one-key"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tfocheck.doctor import counters, examination, kernel, processes, sockets, sysctls
 from tfocheck.doctor.examination import Persistence
 from tfocheck.doctor.kernel import Key
-from tfocheck.lab import namespaces
+from tfocheck.linux import namespaces
 
 NAME = kernel.NAME
 MS_BIND, MS_PRIVATE_REC = 4096, (1 << 18) | 16384

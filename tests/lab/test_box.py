@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from wire import Wire
 
-from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.impairment import Impairment
 from tfocheck.lab.scenarios import PORT, Setup
 from tfocheck.lab.topology import SERVER_ADDRESSES, usable
+from tfocheck.reference.answer import ANSWER
 
 SERVERS = [str(address.ip) for address in usable(SERVER_ADDRESSES)]
 CLOSED_PORT = 9

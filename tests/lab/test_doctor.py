@@ -24,13 +24,13 @@ import pytest
 
 import tfocheck.library
 import tfocheck.report.table  # noqa: F401
-from tfocheck import cli
+from tfocheck.cli import main as cli
 from tfocheck.doctor import examination, json_report, netns
 from tfocheck.doctor.diagnosis import diagnose
 from tfocheck.doctor.netns import Namespace
 from tfocheck.errors import ExitCode
-from tfocheck.lab import namespaces
 from tfocheck.lab.scenarios import find_program
+from tfocheck.linux import namespaces
 
 
 def unavailable(reason: str) -> None:

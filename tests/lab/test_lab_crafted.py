@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from tfocheck.lab.answer import ANSWER, ANSWER_BYTES
-from tfocheck.lab.reference_listener import PENDING_LIMIT
+from tfocheck.engine.flow import Flow, usual_options
 from tfocheck.lab.scenarios import OFF_PORT, PORT
 from tfocheck.lab.topology import CLIENT_ADDRESSES, SERVER_ADDRESSES, usable
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow, usual_options
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import Link, route_source
-from tfocheck.tcp.options import FastOpen
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import Link, route_source
+from tfocheck.reference.answer import ANSWER, ANSWER_BYTES
+from tfocheck.reference.listener import PENDING_LIMIT
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen
 
 IPV4 = "10.77.0.2"
 SECONDS = 2.0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tfocheck.lab import http_server
-from tfocheck.lab.answer import ANSWER
+from tfocheck.reference.answer import ANSWER
 
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"

@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 
+from tfocheck.cli import lab as commands
 from tfocheck.errors import ExitCode
-from tfocheck.lab import commands, namespaces
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.runner import run_in_lab
 from tfocheck.lab.scenarios import SCENARIOS
+from tfocheck.linux import namespaces
 
-LAB = (sys.executable, "-c", "from tfocheck.lab.commands import lab; lab()")
+LAB = (sys.executable, "-c", "from tfocheck.cli.lab import lab; lab()")
 NOBODY = 65534
 UP_THEN_SLEEP = ("sh", "-c", "echo up; exec sleep 60")
 
@@ -242,7 +243,7 @@ def test_run_tells_the_check_of_the_off_port(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("tfocheck.cli.run_check", lambda arguments: print(*arguments) or 7)
+    monkeypatch.setattr("tfocheck.cli.main.run_check", lambda arguments: print(*arguments) or 7)
     with pytest.raises(SystemExit) as left:
         commands.lab.main(["run", "linux", "--", *options])
     assert left.value.code == 7

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from tfocheck.errors import ExitCode
-from tfocheck.lab import namespaces
-from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.scenarios import (
     OFF_PORT,
@@ -25,7 +23,9 @@ from tfocheck.lab.scenarios import (
     find_scenario,
 )
 from tfocheck.lab.topology import SERVER_ADDRESSES, usable
-from tfocheck.tcp.segment import Segment
+from tfocheck.linux import namespaces
+from tfocheck.reference.answer import ANSWER
+from tfocheck.wire.segment import Segment
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 TCPI_OPT_SYN_DATA = 32  # linux/tcp.h: the SYN-ACK acknowledged the SYN's data
@@ -132,7 +132,7 @@ def test_only_the_reference_server_takes_faults() -> None:
 
 
 def test_unknown_fault_is_wrong_usage() -> None:
-    pytest.importorskip("tfocheck.lab.faults")
+    pytest.importorskip("tfocheck.reference.faults")
     with pytest.raises(LabError, match=r"unknown fault 'nosuch'.*tfocheck lab faults") as caught:
         check_faults(SCENARIOS["reference"], ["nosuch"])
     assert caught.value.exit_code == ExitCode.USAGE

@@ -11,7 +11,7 @@ from wire import DATA, GET, SECONDS, Wire
 from tfocheck.lab.middleboxes import FARM, ROUTERS, SERVER
 from tfocheck.lab.scenarios import SCENARIOS, Setup
 from tfocheck.lab.topology import has_ipv6
-from tfocheck.tcp.segment import Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 SERVERS = SERVER if has_ipv6() else SERVER[:1]
 FARMS = FARM[: len(SERVERS)]

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfocheck.errors import UsageError
-from tfocheck.lab.answer import ANSWER_BYTES
-from tfocheck.lab.faults import FAULTS, ActiveFaults, checked
 from tfocheck.lab.reference import ReferenceServer
-from tfocheck.lab.reference_http import HttpConversation
 from tfocheck.lab.topology import SERVER_ADDRESSES, usable
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.options import FastOpen, Option
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Flags, NotTcpError, Segment, build, dissect
+from tfocheck.reference.answer import ANSWER_BYTES
+from tfocheck.reference.faults import FAULTS, ActiveFaults, checked
+from tfocheck.reference.http import HttpConversation
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen, Option
+from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, NotTcpError, Segment, build, dissect
 
 PORT = 8080
 KEY = bytes(range(16))

@@ -13,9 +13,9 @@ from tfocheck.lab.impairment import DIRECTIONS
 from tfocheck.lab.middleboxes import Path
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import SCENARIOS
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.options import FastOpen, Option
-from tfocheck.tcp.segment import Flags, Segment, build, dissect
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen, Option
+from tfocheck.wire.segment import Flags, Segment, build, dissect
 
 MACS = bytes(range(12))
 ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 
 from tfocheck.lab.scenarios import PORT
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import route_source
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Flags, NotTcpError, Segment, build, dissect
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import route_source
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Flags, NotTcpError, Segment, build, dissect
 
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 # No server answers it before the rest is there.

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_result
 
-from tfocheck import baseline, grade
-from tfocheck.baseline import Allowed, Baseline, Entry
 from tfocheck.case import Case, CaseResult, Level, Report, Severity, Verdict, load_cases
 from tfocheck.errors import UsageError
-from tfocheck.grade import Judgement, Kind
+from tfocheck.judging import baseline, grade
+from tfocheck.judging.baseline import Allowed, Baseline, Entry
+from tfocheck.judging.grade import Judgement, Kind
 from tfocheck.report import json_report, junit
 from tfocheck.report.table import Style, render, summary
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_result
 
-from tfocheck import cli, compare, grade
 from tfocheck.case import AddressReport, Severity, Verdict
-from tfocheck.compare import Change, Comparison
+from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
-from tfocheck.report import json_report
+from tfocheck.judging import grade
+from tfocheck.report import compare, json_report
+from tfocheck.report.compare import Change, Comparison
 from tfocheck.report.table import Style
 
 OTHER = "2001:db8::2"

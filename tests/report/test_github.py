@@ -14,9 +14,9 @@ from markdown_it import MarkdownIt
 from read_back import obey
 from sample import HOSTILE, make_address, make_case, make_report, make_result, varied_results
 
-from tfocheck import grade
 from tfocheck.case import Level, Severity, Verdict
 from tfocheck.errors import UsageError
+from tfocheck.judging import grade
 from tfocheck.report import escape, github
 
 any_text = st.text(st.characters(exclude_categories=[]))

@@ -28,15 +28,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from test_machine_formats import report_of
+from tfocheck.cli.lab import check_in_lab
 
-from tfocheck import grade
-from tfocheck.baseline import Allowed, Applied, Entry
 from tfocheck.case import FlowRecord, Hop, Level, Report, Verdict, load_cases
-from tfocheck.lab import answer, reference_http
-from tfocheck.lab.commands import check_in_lab
+from tfocheck.judging import grade
+from tfocheck.judging.baseline import Allowed, Applied, Entry
+from tfocheck.reference import answer
+from tfocheck.reference import http as reference_http
 from tfocheck.report import html, svg
 from tfocheck.report.ladder import MOST_RUNGS
-from tfocheck.tcp import options
+from tfocheck.wire import options
 
 ROOT = Path(__file__).parent.parent.parent
 MARKUP = b"<script>alert(1)</script>\x1b[2J]]>\x00\xff\"'&lt;<!--\n"

@@ -9,7 +9,7 @@ from sample import CLIENT_ISN, make_flow
 
 from tfocheck.case import FlowRecord
 from tfocheck.report.ladder import MOST_RUNGS, ladder, relative
-from tfocheck.tcp.segment import Captured, Flags, Segment
+from tfocheck.wire.segment import Captured, Flags, Segment
 
 PRINTABLE = set(string.printable) - set("\r\t\x0b\x0c")
 

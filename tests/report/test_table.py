@@ -13,8 +13,8 @@ from sample import (
     varied_results,
 )
 
-from tfocheck import grade
 from tfocheck.case import AddressReport, Level, Verdict
+from tfocheck.judging import grade
 from tfocheck.report.table import Style, case_list, render, summary
 
 PIPED = Style()

@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from tfocheck.tcp import filter as bpf
-from tfocheck.tcp.segment import Segment, build
+from tfocheck.linux import bpf
+from tfocheck.wire.segment import Segment, build
 
 SERVERS = [("192.0.2.2", 443), ("2001:db8::2", 8080)]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import LEAST_REPEAT, Flow, relative
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import FlowKey, Listener
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.engine.flow import LEAST_REPEAT, Flow, relative
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import FlowKey, Listener
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import SEQUENCE_SPACE, Captured, Flags, Segment
 
 SERVER = ("192.0.2.2", 443)
 SERVER_ISN = 0xFFFFFFF0  # wraps early

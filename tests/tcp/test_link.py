@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.tcp.link import FlowKey, IcmpError, read_icmp_quote
-from tfocheck.tcp.segment import Flags, Segment, build
+from tfocheck.linux.link import FlowKey, IcmpError, read_icmp_quote
+from tfocheck.wire.segment import Flags, Segment, build
 
 
 def quoting(segment: Segment, sender: str, icmp_type: int, code: int) -> bytes:

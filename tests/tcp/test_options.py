@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import usual_options
-from tfocheck.tcp.options import FastOpen, Option
+from tfocheck.engine.flow import usual_options
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen, Option
 
 
 def test_cookie_request_is_22_02() -> None:

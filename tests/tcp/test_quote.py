@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.quote import Quote, compare
-from tfocheck.tcp.segment import Flags, Segment, build
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.quote import Quote, compare
+from tfocheck.wire.segment import Flags, Segment, build
 
 COOKIE = FastOpen(bytes(range(8))).to_option()
 MSS, STAMPS = tcp_options.mss(1460), tcp_options.timestamps(7, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.tcp.roundtrip import INITIAL_WAIT, REPEAT_MARGIN, SHORTEST_WAIT, RoundTrips
+from tfocheck.engine.roundtrip import INITIAL_WAIT, REPEAT_MARGIN, SHORTEST_WAIT, RoundTrips
 
 SAMPLES = st.lists(st.floats(0.00001, 2.0), min_size=1, max_size=20)
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from tfocheck.doctor import counters, processes, sockets
 from tfocheck.doctor.kernel import UNREADABLE, Settings, read_settings
 from tfocheck.doctor.sockets import Listening
-from tfocheck.lab.namespaces import CLONE_NEWNET, CLONE_NEWUSER, setns
+from tfocheck.linux.namespaces import CLONE_NEWNET, CLONE_NEWUSER, setns
 
 _NAMED = Path("/run/netns")
 

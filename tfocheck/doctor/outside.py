@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from tfocheck.doctor import netns
 from tfocheck.doctor.examination import Listener
 from tfocheck.errors import CannotError
-from tfocheck.grade import Kind
+from tfocheck.judging.grade import Kind
 
 CASES = ("cookie.request", "open.data-acked", "forged.random")
 """Whether Fast Open is offered, works, and is not open to everybody."""
@@ -65,7 +65,7 @@ def _load_scapy() -> None:
     before = {name: os.environ.get(name) for name in _XDG}
     os.environ.update(dict.fromkeys(_XDG, os.devnull))
     try:
-        import tfocheck.tcp.segment  # noqa: F401
+        import tfocheck.wire.segment  # noqa: F401
     finally:
         for name, value in before.items():
             if value is None:
@@ -76,8 +76,8 @@ def _load_scapy() -> None:
 
 def _check(listener: Listener) -> list[Outside]:
     import tfocheck
-    from tfocheck import grade
-    from tfocheck import own_addresses as remembered
+    from tfocheck.judging import grade
+    from tfocheck.linux import own_addresses as remembered
 
     # What was found in another network namespace is nothing to this one.
     remembered.own_interfaces.cache_clear()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.impairment import Fates, Impairment
-from tfocheck.lab.namespaces import NetworkNamespace
+from tfocheck.linux.namespaces import NetworkNamespace
 
 LEFT, RIGHT = "left", "right"
 

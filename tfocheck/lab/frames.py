@@ -1,6 +1,6 @@
 """A TCP segment in an Ethernet frame, as a box on the way reads and rewrites it.
 
-Kept apart from tfocheck.tcp.segment: here headers stay as they came, but for what a rewriting box
+Kept apart from tfocheck.wire.segment: here headers stay as they came, but for what a rewriting box
 changes on purpose, and it must be fast.
 
 Sources: RFC 791 section 3.1, RFC 8200 section 3, RFC 9293 section 3.1, RFC 1071 (checksum).
@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tfocheck.tcp.options import pad
+from tfocheck.wire.options import pad
 
 SYN, RST, ACK = 0x02, 0x04, 0x10
 

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from tfocheck.lab.answer import ANSWER
+from tfocheck.reference.answer import ANSWER
 
 IDLE_SECONDS = 30.0
 DISCARD_SECONDS = 2.0

@@ -15,14 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
-from tfocheck.lab import namespaces, topology
+from tfocheck.lab import topology
 from tfocheck.lab.box import LEFT, RIGHT, Box
 from tfocheck.lab.impairment import Impairment
 from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, ROUTERS, Path
-from tfocheck.lab.namespaces import NetworkNamespace
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
 from tfocheck.lab.topology import Interface, Link, Route
+from tfocheck.linux import namespaces
+from tfocheck.linux.namespaces import NetworkNamespace
 
 Addresses = tuple[IPv4Interface | IPv6Interface, ...]
 

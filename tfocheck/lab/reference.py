@@ -18,11 +18,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from tfocheck.errors import CannotError
-from tfocheck.lab.faults import checked
-from tfocheck.lab.reference_listener import PENDING_LIMIT, ReferenceServer
-from tfocheck.tcp import filter as bpf
-from tfocheck.tcp.filter import Instruction
-from tfocheck.tcp.segment import NotTcpError, Segment, build, dissect
+from tfocheck.linux import bpf
+from tfocheck.linux.bpf import Instruction
+from tfocheck.reference.faults import checked
+from tfocheck.reference.listener import PENDING_LIMIT, ReferenceServer
+from tfocheck.wire.segment import NotTcpError, Segment, build, dissect
 
 __all__ = ["ReferenceServer", "serve"]
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from tfocheck.lab.box import Rewrite
 from tfocheck.lab.frames import ACK, SYN, TcpFrame
-from tfocheck.tcp.options import (
+from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,
     MAXIMUM_SEGMENT_SIZE,

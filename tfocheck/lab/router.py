@@ -6,13 +6,13 @@ import os
 import subprocess
 from collections.abc import Callable
 
-from tfocheck.lab import namespaces
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import SERVER, Path
-from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace
 from tfocheck.lab.scenarios import OFF_PORT, PORT, find_program
 from tfocheck.lab.topology import has_ipv6
+from tfocheck.linux import namespaces
+from tfocheck.linux.namespaces import LAB_FILES, NetworkNamespace
 
 
 def rules_work(path: Path, node: NetworkNamespace) -> Callable[[Ready], None]:

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from tfocheck.errors import ExitCode
-from tfocheck.lab import namespaces, router, servers, topology
+from tfocheck.lab import router, servers, topology
 from tfocheck.lab.box import box_work
 from tfocheck.lab.children import (
     Child,
@@ -46,9 +46,10 @@ from tfocheck.lab.children import (
     start,
 )
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.namespaces import NetworkNamespace
 from tfocheck.lab.network import Network, lay_out
 from tfocheck.lab.scenarios import ROTATION_SECONDS, Scenario, Setup, check_setup
+from tfocheck.linux import namespaces
+from tfocheck.linux.namespaces import NetworkNamespace
 
 Action = Callable[[str], int]
 

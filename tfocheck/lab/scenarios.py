@@ -290,7 +290,7 @@ def find_scenario(name: str) -> Scenario:
 
 def known_faults() -> dict[str, str]:
     """The reference server's faults: name to one-line description."""
-    from tfocheck.lab.faults import FAULTS
+    from tfocheck.reference.faults import FAULTS
 
     return dict(FAULTS)
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfocheck.lab.answer import ANSWER
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.namespaces import LAB_FILES, NetworkNamespace, set_sysctl
 from tfocheck.lab.scenarios import OFF_PORT, PORT, Rotation, Scenario, find_program
 from tfocheck.lab.topology import has_ipv6
+from tfocheck.linux.namespaces import LAB_FILES, NetworkNamespace, set_sysctl
+from tfocheck.reference.answer import ANSWER
 
 LOG = LAB_FILES / "server.log"
 _POLL_SECONDS = 0.005

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfocheck import grade
 from tfocheck.case import Verdict
+from tfocheck.judging import grade
 from tfocheck.report import escape
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tfocheck.grade import Judgement
+    from tfocheck.judging.grade import Judgement
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfocheck.case import CaseResult, Severity, Verdict
-from tfocheck.grade import Kind, breaks_build, count, whole_address, worst
+from tfocheck.judging.grade import Kind, breaks_build, count, whole_address, worst
 from tfocheck.report import escape, explanation, write
 
 if TYPE_CHECKING:
     from tfocheck.case import AddressReport
-    from tfocheck.grade import Conclusion, Judgement
+    from tfocheck.judging.grade import Conclusion, Judgement
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 SUMMARY_BYTES = 1 << 20

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from tfocheck import grade
 from tfocheck.case import Severity, Verdict
-from tfocheck.grade import Conclusion, Judgement
+from tfocheck.judging import grade
+from tfocheck.judging.grade import Conclusion, Judgement
 from tfocheck.report import escape, explanation, svg
 from tfocheck.report.ladder import MOST_RUNGS, relative_numbers
 from tfocheck.report.table import caveats

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tfocheck.case import AddressReport, Verdict
-from tfocheck.grade import Conclusion, Judgement, Kind
+from tfocheck.judging.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape, json_report
 
 if TYPE_CHECKING:

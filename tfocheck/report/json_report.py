@@ -14,14 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfocheck.grade import Conclusion, Judgement, count
+from tfocheck.judging.grade import Conclusion, Judgement, count
 from tfocheck.report import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
-    from tfocheck.baseline import Applied, Entry
     from tfocheck.case import AddressReport, Case, CaseResult, FlowRecord, Hop
-    from tfocheck.tcp.segment import Captured
+    from tfocheck.judging.baseline import Applied, Entry
+    from tfocheck.wire.segment import Captured
 
 SCHEMA = "urn:tfocheck:report:1"
 FORMAT = 1

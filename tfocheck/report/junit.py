@@ -27,9 +27,9 @@ from xml.etree import ElementTree
 
 import junit_xml
 
-from tfocheck import grade
 from tfocheck.case import CaseResult, Verdict
-from tfocheck.grade import Conclusion, Judgement, Kind
+from tfocheck.judging import grade
+from tfocheck.judging.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape
 from tfocheck.report import explanation as explaining
 from tfocheck.report.ladder import ladders

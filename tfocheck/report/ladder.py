@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from tfocheck.report import escape
 from tfocheck.target import join
-from tfocheck.tcp import options as tcp_options
+from tfocheck.wire import options as tcp_options
 
 if TYPE_CHECKING:
     from tfocheck.case import CaseResult, FlowRecord
-    from tfocheck.tcp.segment import Captured, Segment
+    from tfocheck.wire.segment import Captured, Segment
 
 WIDTH = 80
 MOST_RUNGS = 11

@@ -28,7 +28,7 @@ from tfocheck.report.ladder import (
 
 if TYPE_CHECKING:
     from tfocheck.case import FlowRecord
-    from tfocheck.tcp.segment import Captured
+    from tfocheck.wire.segment import Captured
 
 WIDTH = 336
 _CLIENT, _SERVER = 10, WIDTH - 10

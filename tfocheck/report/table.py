@@ -18,9 +18,9 @@ from typing import TextIO
 
 from tabulate import MIN_PADDING, tabulate
 
-from tfocheck import grade
 from tfocheck.case import AddressReport, Case, CaseResult, Verdict
-from tfocheck.grade import Conclusion, Judgement, Kind
+from tfocheck.judging import grade
+from tfocheck.judging.grade import Conclusion, Judgement, Kind
 from tfocheck.report import escape, explanation
 from tfocheck.report.ladder import ladders
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfocheck.lab.faults import ActiveFaults
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Segment
+from tfocheck.reference.faults import ActiveFaults
+from tfocheck.wire.segment import SEQUENCE_SPACE, Segment
 
 SEND_BUFFER = 65_536
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from tfocheck.case import Verdict
 from tfocheck.errors import UsageError
-from tfocheck.grade import GRADES
+from tfocheck.judging.grade import GRADES
 from tfocheck.report import escape
 from tfocheck.report.json_report import FORMAT
 from tfocheck.report.table import Style, at, wrapped_grid

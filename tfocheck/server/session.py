@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tfocheck.case import FlowRecord, Verdict
+from tfocheck.engine.flow import Flow, usual_options
+from tfocheck.engine.lane import Lane
+from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.errors import TfocheckError
-from tfocheck.lane import Lane
-from tfocheck.own_addresses import further_addresses, is_on_link
-from tfocheck.payload import Payload
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow, usual_options
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import Link
-from tfocheck.tcp.roundtrip import RoundTrips
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import Link
+from tfocheck.linux.own_addresses import further_addresses, is_on_link
+from tfocheck.server.payload import Payload
+from tfocheck.wire import options as tcp_options
 
 if TYPE_CHECKING:
-    from tfocheck.route import Route
+    from tfocheck.server.route import Route
 
 IPV4_MSS = 1460
 IPV6_MSS = 1440

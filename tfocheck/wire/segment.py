@@ -24,7 +24,7 @@ logging.getLogger("scapy").setLevel(logging.ERROR)
 from scapy.layers.inet import IP, TCP  # noqa: E402  (Scapy warns while it is imported)
 from scapy.layers.inet6 import IPv6  # noqa: E402
 
-from tfocheck.tcp import options as tcp_options  # noqa: E402
+from tfocheck.wire import options as tcp_options  # noqa: E402
 
 SEQUENCE_SPACE = 1 << 32
 DEFAULT_TTL = 64

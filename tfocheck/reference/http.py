@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from tfocheck.lab.answer import ANSWER, HOSTILE, HOSTILE_STATUS
+from tfocheck.reference.answer import ANSWER, HOSTILE, HOSTILE_STATUS
 
 MAX_HEAD_BYTES = 16_384
 MAX_BODY_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 
 from tfocheck.errors import CannotError
-from tfocheck.tcp import filter as bpf
+from tfocheck.linux import bpf
 
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from tfocheck import cli, grade
 from tfocheck.case import (
     AddressReport,
     Case,
@@ -39,15 +38,17 @@ from tfocheck.case import (
     Verdict,
     with_prerequisites,
 )
+from tfocheck.cli import main as cli
 from tfocheck.errors import TfocheckError
-from tfocheck.grade import Conclusion, Kind
+from tfocheck.judging import grade
+from tfocheck.judging.grade import Conclusion, Kind
 from tfocheck.report import escape
 from tfocheck.report.explanation import explanation, seen, verdict
 from tfocheck.report.ladder import ladder
 from tfocheck.target import Target
 
 if TYPE_CHECKING:
-    from tfocheck.baseline import Applied
+    from tfocheck.judging.baseline import Applied
     from tfocheck.runner import Settings
 
 ROOT = "tfocheck"
@@ -313,8 +314,8 @@ def _split(text: str) -> list[str]:
 def _run(targets: Sequence[Target], settings: Settings) -> Report:
     import asyncio
 
+    from tfocheck.linux.link import Link
     from tfocheck.runner import run
-    from tfocheck.tcp.link import Link
 
     link = Link.open()
     try:

@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tfocheck.case import Hop
-from tfocheck.session import Session
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.flow import Flow
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.quote import Change, compare
-from tfocheck.tcp.segment import Captured, Flags
+from tfocheck.engine.flow import Flow
+from tfocheck.server.session import Session
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.quote import Change, compare
+from tfocheck.wire.segment import Captured, Flags
 
 FARTHEST = 30
 FIRST_BATCH = 8

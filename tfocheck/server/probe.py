@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tfocheck.case import Case, FlowRecord, Outcome, Verdict
-from tfocheck.payload import Payload
-from tfocheck.route import AFTER_OPEN, PAUSES, Route, Tracer
-from tfocheck.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
-from tfocheck.tcp.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
-from tfocheck.tcp.options import FastOpen
-from tfocheck.tcp.segment import Captured
+from tfocheck.engine.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
+from tfocheck.server.payload import Payload
+from tfocheck.server.route import AFTER_OPEN, PAUSES, Route, Tracer
+from tfocheck.server.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
+from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Captured
 
 _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
     "attempt_flows", default=None

@@ -11,8 +11,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Segment
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.segment import SEQUENCE_SPACE, Segment
 
 _FIXED_TCP = 20
 

@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """With a target, bring in the rest."""
     if config.getoption("tfo_target"):
-        from tfocheck import pytest_items
+        from tfocheck.cli import pytest_items
 
         config.pluginmanager.register(pytest_items.Plugin(config), "tfocheck-items")
     elif config.getoption("tfo_option") or config.getoption("tfo_strict"):

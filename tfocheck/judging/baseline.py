@@ -32,13 +32,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfocheck import grade
 from tfocheck import target as targets
 from tfocheck.case import AddressReport, Case, CaseResult, Report, Verdict
 from tfocheck.errors import UsageError
+from tfocheck.judging import grade
 
 if TYPE_CHECKING:
-    from tfocheck.grade import Judgement
+    from tfocheck.judging.grade import Judgement
 
 FORMAT = 1
 ANYWHERE = "*"

@@ -10,11 +10,11 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from tfocheck.lab.faults import ActiveFaults
-from tfocheck.lab.reference_connection import Connection, Opening, State, reset_for
-from tfocheck.lab.reference_cookie import COOKIE_BYTES, CookieMaker, read_fast_open
-from tfocheck.lab.reference_http import HttpConversation
-from tfocheck.tcp.options import (
+from tfocheck.reference.connection import Connection, Opening, State, reset_for
+from tfocheck.reference.cookie import COOKIE_BYTES, CookieMaker, read_fast_open
+from tfocheck.reference.faults import ActiveFaults
+from tfocheck.reference.http import HttpConversation
+from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,
     MAXIMUM_SEGMENT_SIZE,
@@ -25,7 +25,7 @@ from tfocheck.tcp.options import (
     FastOpen,
     Option,
 )
-from tfocheck.tcp.segment import Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 PENDING_LIMIT = 64
 """How many Fast Open requests may be pending (RFC 7413 section 4.2.2, step 2)."""

@@ -16,10 +16,10 @@ import os
 from collections import OrderedDict
 from dataclasses import replace
 
-from tfocheck.lab.faults import ActiveFaults
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.options import END_OF_LIST, MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
-from tfocheck.tcp.segment import Segment
+from tfocheck.reference.faults import ActiveFaults
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import END_OF_LIST, MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
+from tfocheck.wire.segment import Segment
 
 COOKIE_BYTES = 8
 _KEY_BYTES = 16

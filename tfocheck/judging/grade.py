@@ -31,7 +31,7 @@ from tfocheck.case import AddressReport, CaseResult, Level, Report, Severity, Ve
 from tfocheck.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tfocheck.baseline import Applied
+    from tfocheck.judging.baseline import Applied
 
 STEPS = ("A+", "A", "A-", "B", "B-", "C", "C-", "D", "D-")
 GRADES = (*STEPS, "F")

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tfocheck.lab.faults import ActiveFaults
-from tfocheck.lab.reference_sender import Chunk, Sender, distance
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.options import Option
-from tfocheck.tcp.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.reference.faults import ActiveFaults
+from tfocheck.reference.sender import Chunk, Sender, distance
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import Option
+from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
 
 RECEIVE_BUFFER = 65_535
 

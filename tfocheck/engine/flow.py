@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from tfocheck.case import FlowRecord
-from tfocheck.tcp import options as tcp_options
-from tfocheck.tcp.guard import PortGuard
-from tfocheck.tcp.link import FlowKey, IcmpError, Link, Listener
-from tfocheck.tcp.options import FastOpen, Option
-from tfocheck.tcp.segment import DEFAULT_TTL, SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.link import FlowKey, IcmpError, Link, Listener
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.options import FastOpen, Option
+from tfocheck.wire.segment import DEFAULT_TTL, SEQUENCE_SPACE, Captured, Flags, Segment
 
 RECEIVE_WINDOW = 65535
 WINDOW_SCALE = 7

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tfocheck.errors import CannotError, UnreachableError
-from tfocheck.tcp import filter as bpf
-from tfocheck.tcp.segment import Captured, NotTcpError, Segment, build, dissect
+from tfocheck.linux import bpf
+from tfocheck.wire.segment import Captured, NotTcpError, Segment, build, dissect
 
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6

@@ -185,7 +185,7 @@ def check_in_lab(
         options.append("--strict")
 
     def action(target: str) -> int:
-        from tfocheck.cli import run_check
+        from tfocheck.cli.main import run_check
 
         if faults:
             are = "is" if len(faults) == 1 else "are"

@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from tfocheck import __version__, payload
+from tfocheck import __version__
 from tfocheck import target as targets_module
 from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
 from tfocheck.case import Option as CaseOption
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
 from tfocheck.report import escape, formats
+from tfocheck.server import payload
 from tfocheck.target import Target
 
 if TYPE_CHECKING:
-    from tfocheck.baseline import Baseline
     from tfocheck.case import Report
-    from tfocheck.grade import Judgement
+    from tfocheck.judging.baseline import Baseline
+    from tfocheck.judging.grade import Judgement
     from tfocheck.runner import Settings
 
 _SUBCOMMANDS = {
@@ -330,7 +331,7 @@ def compare(before: str, after: str, quiet: bool, debug: bool) -> int:
     Exit codes: 0 nothing got worse, 1 something did, 2 no report, or one of
     another format.
     """
-    from tfocheck import compare as comparing
+    from tfocheck.report import compare as comparing
     from tfocheck.report.table import Style
 
     comparison = comparing.compare(comparing.read(before), comparing.read(after))
@@ -354,7 +355,7 @@ def explain(patterns: tuple[str, ...], directories: tuple[str, ...], debug: bool
 
     CASE is an id such as forged.random, or a glob such as 'forged.*'.
     """
-    from tfocheck import explain as explaining
+    from tfocheck.report import explain as explaining
 
     if not patterns:
         raise UsageError("name a case, as in: tfocheck explain forged.random (see tfocheck --list)")
@@ -391,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "schema":
         return _guarded(lambda: _run(schema, "tfocheck schema", given[1:]), given)
     if name == "doctor":
-        from tfocheck.doctor.commands import doctor
+        from tfocheck.cli.doctor import doctor
 
         return _guarded(lambda: _run(doctor, "tfocheck doctor", given[1:]), given)
     return _guarded(lambda: _run(_lab_command(name), f"tfocheck {name}", given[1:]), given)
@@ -413,7 +414,7 @@ def _run(command: click.Command, name: str, arguments: list[str]) -> int:
 
 
 def _lab_command(name: str) -> click.Command:
-    from tfocheck.lab import commands
+    from tfocheck.cli import lab as commands
 
     command = getattr(commands, name)
     assert isinstance(command, click.Command)
@@ -592,7 +593,7 @@ def prepare(
 
 
 def _judge(report: Report, options: Options, known: Baseline | None) -> Judgement:
-    from tfocheck import grade
+    from tfocheck.judging import grade
 
     applied = None
     if known is not None:
@@ -606,7 +607,7 @@ def _baselines(options: Options) -> tuple[Baseline | None, Baseline | None]:
     """What --baseline knows, and what --save-baseline adds to. Raises UsageError."""
     if options.baseline is None and options.save_baseline is None:
         return None, None
-    from tfocheck import baseline
+    from tfocheck.judging import baseline
     from tfocheck.report import write
 
     catalogue, known, saved = _load(options), None, None
@@ -647,7 +648,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     chosen = _select(options, catalogue)
 
     from tfocheck.runner import Settings
-    from tfocheck.session import Extras
+    from tfocheck.server.session import Extras
 
     return Settings(
         cases=with_prerequisites(chosen, catalogue),
@@ -739,10 +740,10 @@ def _check_is_own(literal: str, option: str) -> None:
 def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) -> Report:
     import asyncio
 
-    from tfocheck import privileges
+    from tfocheck.linux import privileges
+    from tfocheck.linux.link import Link
     from tfocheck.report.progress import Progress, view
     from tfocheck.runner import run
-    from tfocheck.tcp.link import Link
 
     progress = shown = None
     if not options.quiet and sys.stderr is not None:
@@ -776,8 +777,8 @@ def _import_the_rest(options: Options) -> None:
     """Import all that is used without privileges: perhaps only root may read Python."""
     import traceback  # noqa: F401
 
-    from tfocheck import grade
     from tfocheck.case import Report
+    from tfocheck.judging import grade
     from tfocheck.report import github
     from tfocheck.report.table import Style, render
 
@@ -874,7 +875,7 @@ def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageE
 
 
 def _save(judgement: Judgement, old: Baseline) -> None:
-    from tfocheck import baseline
+    from tfocheck.judging import baseline
     from tfocheck.report import write
 
     new = baseline.save(judgement, old, _today())

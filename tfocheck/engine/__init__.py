@@ -1,0 +1,1 @@
+"""Crafted TCP: connections, the lane that they share, round trips."""

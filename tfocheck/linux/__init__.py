@@ -1,0 +1,1 @@
+"""The kernel's side: raw sockets, capture, guarded ports, namespaces, privileges."""

@@ -1,0 +1,1 @@
+"""A server as the subject: what the cases of servers use."""
