@@ -381,7 +381,7 @@ async def illegal_length(probe: Probe) -> Outcome:
         await answering
     else:
         # So long that nothing overtakes the plain SYN.
-        await asyncio.sleep(4 * session.round_trips.variation)
+        await probe.session.clock.sleep(4 * session.round_trips.variation)
 
     async def send(name: str, option: bytes) -> None:
         # What is answered has arrived; what is not may be refused, or lost, or the server's last.

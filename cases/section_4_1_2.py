@@ -7,7 +7,6 @@ import functools
 import ipaddress
 import itertools
 import secrets
-import time
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
 from tfocheck.engine.flow import Flow
@@ -538,7 +537,7 @@ async def lifetime(probe: Probe) -> Outcome:
     """
     soak = probe.session.extras.soak or 0.0
     data, cookie = probe.payload.data, probe.cookie
-    began = time.monotonic()
+    began = probe.session.clock.monotonic()
     pause = min(1.0, soak / 4)
     honoured = 0.0
 
@@ -553,7 +552,7 @@ async def lifetime(probe: Probe) -> Outcome:
 
     while True:
         outcome = await is_honoured(cookie)
-        age = time.monotonic() - began
+        age = probe.session.clock.monotonic() - began
         if outcome.verdict is Verdict.WARN:
             fresh = await _cookies(probe)
             if not fresh or fresh[0] == cookie:
@@ -573,5 +572,5 @@ async def lifetime(probe: Probe) -> Outcome:
             changed = fresh and fresh[0] != cookie
             both = ", while a new one is issued already: both work" if changed else ""
             return probe.info(f"the cookie still works after {age:.0f} s{both}")
-        await asyncio.sleep(min(pause, max(0.0, soak - age)))
+        await probe.session.clock.sleep(min(pause, max(0.0, soak - age)))
         pause *= 1.6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
 from tfocheck.engine.flow import Flow
 from tfocheck.server.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
+from tfocheck.wire.evidence import Captured
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import Captured
 
 FLOWS_TO_WATCH = 2
 
@@ -316,7 +315,7 @@ async def _answers_to_copies(
     probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
 ) -> _Answers:
     """What comes of sending the SYN again; several times, for one copy may well get lost."""
-    await asyncio.sleep(TIMESTAMP_TICK)
+    await probe.session.clock.sleep(TIMESTAMP_TICK)
     known = len(flow.received)
     wait = probe.session.round_trips.syn_wait(probe.session.timeout)
     sent = 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 
 from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
 from tfocheck.engine.flow import Flow
 from tfocheck.server.probe import REPEAT_WAIT, Probe, Syn, UnansweredError, UnusableError
+from tfocheck.wire.evidence import Captured
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import Captured
 
 MOST_PENDING = 512
 """The highest limit that is looked for."""
@@ -122,16 +121,16 @@ async def _filled(probe: Probe) -> AsyncIterator[_Filling]:
 
 async def _is_back(probe: Probe, seconds: float) -> bool:
     """Wait until the valid cookie is accepted again; False if it is not within that time."""
-    deadline = time.monotonic() + seconds
+    deadline = probe.session.clock.monotonic() + seconds
     pause = 0.1
     while True:
         with contextlib.suppress(UnansweredError, UnusableError):
             outcome = await probe.accepts_valid_cookie("Fast Open is back")
             if outcome.verdict is Verdict.PASS:
                 return True
-        if time.monotonic() > deadline:
+        if probe.session.clock.monotonic() > deadline:
             return False
-        await asyncio.sleep(pause)
+        await probe.session.clock.sleep(pause)
         pause = min(5.0, pause * 2)
 
 
@@ -227,17 +226,17 @@ async def reset_counted(probe: Probe) -> Outcome:
             if not filling.limit_reached or not limit:
                 return probe.undecided(f"the queue is not full with {limit} pending requests")
             # Linux counts a reset only once the application has accepted the connection.
-            await asyncio.sleep(APPLICATION_ACCEPTS + probe.session.round_trip)
+            await probe.session.clock.sleep(APPLICATION_ACCEPTS + probe.session.round_trip)
             # The one place where a pending Fast Open is reset on purpose.
             victim = filling.pending.pop()
             for _ in range(RESETS):
                 await victim.send_reset()
-            await asyncio.sleep(0.05 + probe.session.round_trip)
+            await probe.session.clock.sleep(0.05 + probe.session.round_trip)
             fell_back, accepted = await _fall_back_still(filling, probe.attempts)
-        began = time.monotonic()
+        began = probe.session.clock.monotonic()
         # With a queue of one the reset request fills it: wait until the server has forgotten it.
         back = await _is_back(probe, RESET_REMEMBERED)
-        waited = time.monotonic() - began
+        waited = probe.session.clock.monotonic() - began
         if not back:
             return probe.undecided(
                 f"Fast Open is not back {RESET_REMEMBERED:.0f} s after one reset"

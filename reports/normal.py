@@ -20,9 +20,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tfocheck.case import AddressReport, CaseResult, FlowRecord, Report, Traffic
+from tfocheck.case import AddressReport, CaseResult, Report, Traffic
 from tfocheck.wire import options
-from tfocheck.wire.segment import SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.wire.evidence import Captured, FlowRecord
+from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
 
 STARTED = 1_767_225_600.0
 """2026-01-01, 0:00 UTC: when every sample began."""

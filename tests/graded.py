@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from read_back import check_report
+
 from tfocheck.cli.lab import check_in_lab
 
 # Loaded once, for all the labs that are forked.

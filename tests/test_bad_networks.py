@@ -15,7 +15,8 @@ from tfocheck.case import Case, Outcome, Severity, Verdict, load_cases
 from tfocheck.engine.flow import Flow
 from tfocheck.linux.guard import PortGuard
 from tfocheck.server.probe import Issued, Probe, UnansweredError, any_comes_back
-from tfocheck.wire.segment import Captured, Flags, Segment
+from tfocheck.wire.evidence import Captured
+from tfocheck.wire.segment import Flags, Segment
 
 CASES = {case.id: case for case in load_cases()}
 

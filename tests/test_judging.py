@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tfocheck.case import Case, CaseResult, FlowRecord, Level, Outcome, Severity, Verdict
+from tfocheck.case import Case, CaseResult, Level, Outcome, Severity, Verdict
 from tfocheck.runner import distrust
 from tfocheck.server import probe as judging
 from tfocheck.server.probe import Probe, SettledError, Syn, UnansweredError, UnusableError
+from tfocheck.wire.evidence import FlowRecord
 
 PASS = Outcome(Verdict.PASS, "ack 1")
 BREACH = Outcome(Verdict.FAIL, "accepted", conclusive=True)

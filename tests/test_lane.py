@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tfocheck.engine.lane import Lane
+from tfocheck.linux.clock import SystemClock
 
 
 def run(script: Callable[[Lane], Awaitable[None]]) -> None:
     async def main() -> None:
-        await asyncio.wait_for(script(Lane()), 5)
+        await asyncio.wait_for(script(Lane(SystemClock())), 5)
 
     asyncio.run(main())
 

@@ -17,13 +17,11 @@ from pathlib import Path
 import junitparser
 import pytest
 from graded import command
-from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
 
 from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
-    FlowRecord,
     Level,
     Outcome,
     Report,
@@ -31,7 +29,9 @@ from tfocheck.case import (
     Verdict,
     load_cases,
 )
+from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
 from tfocheck.target import parse
+from tfocheck.wire.evidence import FlowRecord
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
 SKIP, INCONCLUSIVE, ERROR = Verdict.SKIP, Verdict.INCONCLUSIVE, Verdict.ERROR

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 from tfocheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfocheck.linux.link import IcmpError
     from tfocheck.server.probe import Probe
-    from tfocheck.wire.segment import Captured
+    from tfocheck.wire.evidence import FlowRecord
 
 
 class Level(enum.StrEnum):
@@ -139,27 +138,6 @@ class Case:
             or self.severity is Severity.CRITICAL
         )
         return Outcome(Verdict.FAIL if must else Verdict.WARN, seen, conclusive)
-
-
-@dataclass(frozen=True)
-class FlowRecord:
-    """The packets of one crafted connection, as evidence.
-
-    ``label`` says what the flow was for ("random cookie, attempt 1"); ``packets`` are in capture
-    order; ISNs make the numbers relative (``server_isn`` is None when no SYN-ACK came);
-    ``decided`` marks the flow that decided the verdict, ``deciding`` the packet of it that did,
-    where it was a single one; ``icmp`` are the ICMP errors about it.
-    """
-
-    label: str
-    client: tuple[str, int]
-    server: tuple[str, int]
-    client_isn: int
-    server_isn: int | None
-    packets: tuple[Captured, ...]
-    decided: bool = False
-    icmp: tuple[IcmpError, ...] = ()
-    deciding: Captured | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,6 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
-    FlowRecord,
     Level,
     Outcome,
     Report,
@@ -27,12 +25,13 @@ from tfocheck.case import (
     Verdict,
 )
 from tfocheck.engine.lane import Lane
+from tfocheck.engine.ports import Wire
 from tfocheck.errors import CannotError, UnreachableError
-from tfocheck.linux.link import Link, route_source
 from tfocheck.server.payload import PayloadChoice
 from tfocheck.server.probe import Probe, SettledError
 from tfocheck.server.session import Extras, Session, Siblings
 from tfocheck.target import Address, Target, resolve
+from tfocheck.wire.evidence import FlowRecord
 
 TARGETS_AT_ONCE = 4
 ONE_KEY = "farm.one-key"
@@ -71,15 +70,15 @@ class Progress(Protocol):
 
 
 async def run(
-    targets: Sequence[Target], settings: Settings, link: Link, progress: Progress | None = None
+    targets: Sequence[Target], settings: Settings, wire: Wire, progress: Progress | None = None
 ) -> Report:
     """Check all addresses of all targets.
 
     Targets that can't be resolved are in ``Report.errors``. Raises CannotError when this machine
     can't do it (no ports left, a local firewall).
     """
-    started, began = time.time(), time.monotonic()
-    link.start()
+    started, began = wire.clock.time(), wire.clock.monotonic()
+    wire.start()
     few = asyncio.Semaphore(TARGETS_AT_ONCE)
     errors: dict[str, str] = {}
     lanes: dict[tuple[str, int], Lane] = {}
@@ -93,12 +92,12 @@ async def run(
                 return []
             # The addresses of a name may well be one machine, and two names one address.
             known = (lanes.get((each.literal, each.port)) for each in addresses)
-            lane, siblings = next((each for each in known if each), Lane()), Siblings()
+            lane, siblings = next((each for each in known if each), Lane(wire.clock)), Siblings()
             lanes.update({(each.literal, each.port): lane for each in addresses})
             return list(
                 await _gather(
                     [
-                        _check(target, address, settings, link, lane, siblings, progress)
+                        _check(target, address, settings, wire, lane, siblings, progress)
                         for address in addresses
                     ]
                 )
@@ -107,11 +106,11 @@ async def run(
     try:
         reports = await _gather([one(target) for target in targets])
     finally:
-        link.stop()
+        wire.stop()
     return Report(
         addresses=tuple(report for group in reports for report in group),
         started=started,
-        duration=time.monotonic() - began,
+        duration=wire.clock.monotonic() - began,
         version=__version__,
         errors=tuple(
             (target.text, errors[target.text]) for target in targets if target.text in errors
@@ -134,12 +133,12 @@ async def _check(
     target: Target,
     address: Address,
     settings: Settings,
-    link: Link,
+    wire: Wire,
     lane: Lane,
     siblings: Siblings,
     progress: Progress | None,
 ) -> AddressReport:
-    started, began = time.time(), time.monotonic()
+    started, began = wire.clock.time(), wire.clock.monotonic()
     payload = settings.payload.for_target(target)
     report = AddressReport(
         target=target.text,
@@ -149,7 +148,7 @@ async def _check(
         started=started,
     )
     try:
-        source, scope_id = route_source(address.literal, address.port, address.scope_id)
+        source, scope_id = wire.source_for(address.literal, address.port, address.scope_id)
     except UnreachableError as problem:
         return replace(report, not_tested=str(problem))
     if settings.source is not None:
@@ -158,7 +157,7 @@ async def _check(
             return replace(report, not_tested=f"--source {settings.source} is no {family} address")
         source = settings.source
     session = Session(
-        link=link,
+        wire=wire,
         lane=lane,
         address=address.literal,
         port=address.port,
@@ -200,18 +199,18 @@ async def _check(
         cookie_bytes=len(session.cookie) if session.cookie is not None else None,
         traffic=traffic,
         hops=session.known_route.hops() if session.known_route is not None else (),
-        duration=time.monotonic() - began,
+        duration=wire.clock.monotonic() - began,
         controls=controls,
     )
 
 
 def _traffic(session: Session) -> Traffic:
-    link, address = session.link, session.address
+    wire, address = session.wire, session.address
     return Traffic(
-        sent=sum(link.sent[address, port] for port in session.ports),
-        received=sum(link.received[address, port] for port in session.ports),
-        resets_sent=sum(link.resets_sent[address, port] for port in session.ports),
-        capture_drops=link.drops(),
+        sent=sum(wire.sent[address, port] for port in session.ports),
+        received=sum(wire.received[address, port] for port in session.ports),
+        resets_sent=sum(wire.resets_sent[address, port] for port in session.ports),
+        capture_drops=wire.losses().capture_drops,
         kernel_resets=session.kernel_resets,
     )
 
@@ -308,7 +307,8 @@ class _Runner:
 
     async def _run_case(self, case: Case) -> None:
         probe = self._probes[case.id]
-        began = time.monotonic()
+        clock = self._session.clock
+        began = clock.monotonic()
         drops = 0
         trace = None
         try:
@@ -317,7 +317,7 @@ class _Runner:
             if outcome is None:
                 await self._await_turn(case)
                 async with self._one_by_one(case):
-                    began, drops = time.monotonic(), self._session.link.drops()
+                    began, drops = clock.monotonic(), self._session.wire.losses().capture_drops
                     if self._progress is not None:
                         self._progress.case_started(self._target, self._session.address, case)
                     outcome = await case.run(probe)
@@ -338,7 +338,7 @@ class _Runner:
             case=case,
             verdict=outcome.verdict,
             seen=outcome.seen,
-            duration=time.monotonic() - began,
+            duration=clock.monotonic() - began,
             flows=probe.records(),
             prerequisite=case.id not in self._settings.selected,
             traceback=trace,
@@ -347,7 +347,7 @@ class _Runner:
         )
         result = distrust(
             result,
-            self._session.link.drops() - drops,
+            self._session.wire.losses().capture_drops - drops,
             sum(flow.kernel_resets for flow in probe.flows),
         )
         self._session.verdicts[case.id] = result.verdict

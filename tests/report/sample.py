@@ -6,7 +6,6 @@ from tfocheck.case import (
     AddressReport,
     Case,
     CaseResult,
-    FlowRecord,
     Level,
     Outcome,
     Report,
@@ -15,7 +14,8 @@ from tfocheck.case import (
     Verdict,
 )
 from tfocheck.wire import options
-from tfocheck.wire.segment import Captured, Flags, Segment
+from tfocheck.wire.evidence import Captured, FlowRecord
+from tfocheck.wire.segment import Flags, Segment
 
 HOSTILE = "\x1b[2J\x9b31m\u202egnp\ud800\udcff\x00\x07\r\n]]><!-- &amp; \ufffe \U0001f600 é"
 CLIENT, SERVER = "192.0.2.1", "192.0.2.2"

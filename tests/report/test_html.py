@@ -28,9 +28,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from test_machine_formats import report_of
-from tfocheck.cli.lab import check_in_lab
 
-from tfocheck.case import FlowRecord, Hop, Level, Report, Verdict, load_cases
+from tfocheck.case import Hop, Level, Report, Verdict, load_cases
+from tfocheck.cli.lab import check_in_lab
 from tfocheck.judging import grade
 from tfocheck.judging.baseline import Allowed, Applied, Entry
 from tfocheck.reference import answer
@@ -38,6 +38,7 @@ from tfocheck.reference import http as reference_http
 from tfocheck.report import html, svg
 from tfocheck.report.ladder import MOST_RUNGS
 from tfocheck.wire import options
+from tfocheck.wire.evidence import FlowRecord
 
 ROOT = Path(__file__).parent.parent.parent
 MARKUP = b"<script>alert(1)</script>\x1b[2J]]>\x00\xff\"'&lt;<!--\n"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample import CLIENT_ISN, make_flow
 
-from tfocheck.case import FlowRecord
 from tfocheck.report.ladder import MOST_RUNGS, ladder, relative
-from tfocheck.wire.segment import Captured, Flags, Segment
+from tfocheck.wire.evidence import Captured, FlowRecord
+from tfocheck.wire.segment import Flags, Segment
 
 PRINTABLE = set(string.printable) - set("\r\t\x0b\x0c")
 

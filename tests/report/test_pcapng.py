@@ -12,11 +12,11 @@ from read_back import GOOD, SENT, read_packets, tshark
 from sample import CLIENT, SERVER, make_address, make_case, make_flow, make_report, make_result
 from scapy.utils import RawPcapNgReader
 
-from tfocheck.case import AddressReport, FlowRecord, Verdict
+from tfocheck.case import AddressReport, Verdict
 from tfocheck.judging import grade
-from tfocheck.linux.link import IcmpError
 from tfocheck.report import pcapng
-from tfocheck.wire.segment import Captured, Flags, Segment, build
+from tfocheck.wire.evidence import Captured, FlowRecord, IcmpError
+from tfocheck.wire.segment import Flags, Segment, build
 
 FORGED, OTHER = make_case("forged.random"), make_case("open.data-acked")
 SYN6 = Segment("2001:db8::1", 40002, "2001:db8::2", 443, 7, flags=Flags.SYN)

@@ -11,10 +11,11 @@ import pytest
 
 from tfocheck.engine.flow import LEAST_REPEAT, Flow, relative
 from tfocheck.linux.guard import PortGuard
-from tfocheck.linux.link import FlowKey, Listener
+from tfocheck.linux.link import Listener
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.evidence import Captured, FlowKey
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
 
 SERVER = ("192.0.2.2", 443)
 SERVER_ISN = 0xFFFFFFF0  # wraps early

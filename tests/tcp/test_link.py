@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.linux.link import FlowKey, IcmpError, read_icmp_quote
+from tfocheck.wire import icmp
+from tfocheck.wire.evidence import FlowKey, IcmpError
 from tfocheck.wire.segment import Flags, Segment, build
 
 
@@ -22,7 +23,7 @@ def quoting(segment: Segment, sender: str, icmp_type: int, code: int) -> bytes:
 
 def test_ipv4_error_names_the_flow() -> None:
     syn = Segment("192.0.2.1", 5000, "192.0.2.2", 443, 7, flags=Flags.SYN)
-    assert read_icmp_quote(quoting(syn, "198.51.100.1", 3, 13)) == (
+    assert icmp.read(quoting(syn, "198.51.100.1", 3, 13)) == (
         FlowKey("192.0.2.1", 5000, "192.0.2.2", 443),
         "198.51.100.1",
         3,
@@ -33,7 +34,7 @@ def test_ipv4_error_names_the_flow() -> None:
 
 def test_ipv6_error_names_the_flow() -> None:
     syn = Segment("2001:db8::1", 5000, "2001:db8::2", 443, 7, flags=Flags.SYN)
-    assert read_icmp_quote(quoting(syn, "2001:db8::9", 1, 0)) == (
+    assert icmp.read(quoting(syn, "2001:db8::9", 1, 0)) == (
         FlowKey("2001:db8::1", 5000, "2001:db8::2", 443),
         "2001:db8::9",
         1,
@@ -44,7 +45,7 @@ def test_ipv6_error_names_the_flow() -> None:
 
 @given(st.binary(max_size=120))
 def test_hostile_icmp_never_raises(packet: bytes) -> None:
-    found = read_icmp_quote(packet)
+    found = icmp.read(packet)
     assert found is None or isinstance(found[0], FlowKey)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.wire.segment import Captured, Flags, NotTcpError, Segment, build, dissect
+from tfocheck.wire.evidence import Captured
+from tfocheck.wire.segment import Flags, NotTcpError, Segment, build, dissect
 
 ADDRESSES = st.sampled_from([("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")])
 

@@ -77,10 +77,7 @@ def _load_scapy() -> None:
 def _check(listener: Listener) -> list[Outside]:
     import tfocheck
     from tfocheck.judging import grade
-    from tfocheck.linux import own_addresses as remembered
 
-    # What was found in another network namespace is nothing to this one.
-    remembered.own_interfaces.cache_clear()
     listening = listener.listening
     addresses = addresses_of(listener)
     if not addresses:

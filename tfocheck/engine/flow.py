@@ -14,15 +14,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Sequence
 
-from tfocheck.case import FlowRecord
-from tfocheck.linux.guard import PortGuard
-from tfocheck.linux.link import FlowKey, IcmpError, Link, Listener
+from tfocheck.engine.ports import Listener, Port, Wire
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.evidence import Captured, FlowKey, FlowRecord, IcmpError
 from tfocheck.wire.options import FastOpen, Option
-from tfocheck.wire.segment import DEFAULT_TTL, SEQUENCE_SPACE, Captured, Flags, Segment
+from tfocheck.wire.segment import DEFAULT_TTL, SEQUENCE_SPACE, Flags, Segment
 
 RECEIVE_WINDOW = 65535
 WINDOW_SCALE = 7
@@ -79,14 +77,15 @@ class Flow(Listener):
     """
 
     def __init__(
-        self, link: Link, guard: PortGuard, server: tuple[str, int], *, scope_id: int, label: str
+        self, wire: Wire, port: Port, server: tuple[str, int], *, scope_id: int, label: str
     ) -> None:
-        self._link = link
-        self.guard = guard
+        self._wire = wire
+        self._clock = wire.clock
+        self.port = port
         self._scope_id = scope_id
-        self._changed = asyncio.Event()
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.server = server
-        self.key = FlowKey(guard.address, guard.port, *server)
+        self.key = FlowKey(port.address, port.port, *server)
         self.label = label
         self.decided = False
         self.packets: list[Captured] = []
@@ -118,7 +117,7 @@ class Flow(Listener):
         self._server_fin: int | None = None
         self._stream = bytearray()
         self.stream_bytes = 0
-        link.attend(self.key, self)
+        wire.attend(self.key, self)
 
     # --- what has been seen -------------------------------------------------------------------
 
@@ -132,12 +131,12 @@ class Flow(Listener):
         else:
             self.received.append(captured)
             self._take_in(captured)
-        self._changed.set()
+        self._look()
 
     def icmp_received(self, error: IcmpError) -> None:
         """Take in an ICMP error; called by the link."""
         self.icmps.append(error)
-        self._changed.set()
+        self._look()
 
     def _take_in(self, captured: Captured) -> None:
         segment = captured.segment
@@ -351,17 +350,36 @@ class Flow(Listener):
 
     async def wait(self, seen: Callable[[], bool], seconds: float) -> bool:
         """Wait until the condition holds; False when the time is up before it does."""
-        deadline = time.monotonic() + seconds
-        while not seen():
-            self._changed.clear()
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
+        if seen():
+            return True
+        if seconds <= 0:
+            return False
+        awaited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = (seen, awaited)
+        self._waiting.append(waiting)
+
+        def time_is_up() -> None:
+            if not awaited.done():
+                awaited.set_result(None)
+
+        timer = self._clock.after(seconds, time_is_up)
+        try:
+            await awaited
+        finally:
+            timer.cancel()
+            self._waiting.remove(waiting)
+        return seen()
+
+    def _look(self) -> None:
+        """Something has been captured: wake those who have waited for it."""
+        for seen, awaited in self._waiting:
+            if awaited.done():
+                continue
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                return seen()
-        return True
+                if seen():
+                    awaited.set_result(None)
+            except Exception as problem:  # it is the waiter's, not the capture's
+                awaited.set_exception(problem)
 
     # --- what we send -------------------------------------------------------------------------
 
@@ -481,7 +499,7 @@ class Flow(Listener):
         """After the SYN-ACK, go on from what it acknowledged (RFC 7413 section 4.2.2, client)."""
         if not self._handshake_done and self.acknowledged is not None:
             self._handshake_done = True
-            self._completed_at = time.monotonic()
+            self._completed_at = self._clock.monotonic()
             self._send_next = (self.isn + self.acknowledged) % SEQUENCE_SPACE
 
     async def _send(
@@ -501,7 +519,7 @@ class Flow(Listener):
         if ack is None:
             ack = self._receive_next()
             self._owes_ack = False
-        await self._link.send(
+        await self._wire.send(
             Segment(
                 source=self.key.client,
                 source_port=self.key.client_port,
@@ -528,7 +546,7 @@ class Flow(Listener):
     @property
     def timestamp(self) -> int:
         """Our TSval now: milliseconds from a random start (RFC 7323 section 5.4)."""
-        return (int(time.monotonic() * 1000) + self._clock_offset) % SEQUENCE_SPACE
+        return (int(self._clock.monotonic() * 1000) + self._clock_offset) % SEQUENCE_SPACE
 
     def _later_options(self) -> bytes:
         """RFC 7323 section 3.2: once agreed upon, every segment carries timestamps."""
@@ -611,8 +629,8 @@ class Flow(Listener):
         if not self._handshake_done:
             await self.acknowledge()
         pause = max(0.2, 2 * round_trip)
-        deadline = time.monotonic() + CLOSE_SECONDS + 4 * round_trip
-        while time.monotonic() < deadline:
+        deadline = self._clock.monotonic() + CLOSE_SECONDS + 4 * round_trip
+        while self._clock.monotonic() < deadline:
             await self.send_fin()
             if await self.wait(lambda: self.fin_acknowledged or self.reset is not None, pause):
                 return
@@ -630,14 +648,14 @@ class Flow(Listener):
             return
         if not self.fin_acknowledged:
             await self.complete(round_trip)
-        deadline = time.monotonic() + CLOSE_SECONDS + 4 * round_trip
+        deadline = self._clock.monotonic() + CLOSE_SECONDS + 4 * round_trip
         while self.reset is None:
             # Everything that arrives together is acknowledged by one segment.
-            await asyncio.sleep(0)
+            await self._clock.sleep(0)
             if self._owes_ack:
                 await self.acknowledge()
             known = len(self.received)
-            left = deadline - time.monotonic()
+            left = deadline - self._clock.monotonic()
             if (
                 self.server_has_closed
                 or left <= 0
@@ -662,8 +680,8 @@ class Flow(Listener):
 
     def release(self) -> None:
         """Stop listening and give the port back."""
-        self._link.leave(self.key)
-        self.guard.release()
+        self._wire.leave(self.key)
+        self.port.release()
 
     def record(self, deciding: Captured | None = None) -> FlowRecord:
         """The packets so far, as evidence, and which of them decided the verdict, if known."""

@@ -19,9 +19,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
+
+from tfocheck.engine.ports import Clock
 
 MOST_HALF_OPEN = 64
 GROWTH = 4
@@ -43,7 +44,8 @@ class Side(enum.Enum):
 class Lane:
     """Who may be on the way to a server at the same time; see the module's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._inside = dict.fromkeys(Side, 0)
         self._queue: deque[tuple[Side, asyncio.Future[None]]] = deque()
         self._pending: list[tuple[Hashable, float, float]] = []
@@ -162,7 +164,7 @@ class Lane:
 
     def end_pending(self, flow: Hashable) -> None:
         """The handshake of this flow is completed: it has left the server's queue."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._pending = [
             (known, start, min(end, now) if known is flow else end)
             for known, start, end in self._pending

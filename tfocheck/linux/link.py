@@ -23,12 +23,16 @@ import resource
 import socket
 import struct
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from tfocheck.engine.ports import Interface, Listener, Losses
 from tfocheck.errors import CannotError, UnreachableError
 from tfocheck.linux import bpf
-from tfocheck.wire.segment import Captured, NotTcpError, Segment, build, dissect
+from tfocheck.linux.clock import SystemClock
+from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.own_addresses import own_interfaces
+from tfocheck.wire import icmp
+from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
+from tfocheck.wire.segment import NotTcpError, Segment, build, dissect
 
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
@@ -46,24 +50,6 @@ _TIMESPEC = struct.Struct("@ll")
 _NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
 _SECOND = 1_000_000_000
 
-_ICMP_NAMES = {
-    (4, 3, 0): "network unreachable",
-    (4, 3, 1): "host unreachable",
-    (4, 3, 2): "protocol unreachable",
-    (4, 3, 3): "port unreachable",
-    (4, 3, 4): "fragmentation needed",
-    (4, 3, 9): "network administratively prohibited",
-    (4, 3, 10): "host administratively prohibited",
-    (4, 3, 13): "communication administratively prohibited",
-    (4, 11, 0): "time exceeded",
-    (6, 1, 0): "no route to destination",
-    (6, 1, 1): "communication administratively prohibited",
-    (6, 1, 3): "address unreachable",
-    (6, 1, 4): "port unreachable",
-    (6, 2, 0): "packet too big",
-    (6, 3, 0): "hop limit exceeded",
-}
-
 _BUFFER = 1 << 18
 _CAPTURE_BUFFER = 1 << 23
 _OPEN_FILES = 1 << 14
@@ -71,59 +57,8 @@ _SAME_PACKET_SECONDS = 0.05
 _SEND_RETRIES = 50
 
 
-class FlowKey(NamedTuple):
-    """Both ends of a connection, ours first."""
-
-    client: str
-    client_port: int
-    server: str
-    server_port: int
-
-
-@dataclass(frozen=True)
-class IcmpError:
-    """An ICMP error that quotes one of our segments: who sent it, its type and code.
-
-    ``time`` to ``interface`` are as in ``Captured``; ``quote`` is the quoted packet from its IP
-    header on, usually cut.
-    """
-
-    sender: str
-    icmp_type: int
-    code: int
-    time: float
-    quote: bytes = field(default=b"", repr=False)
-    nanoseconds: int = 0
-    packet: bytes = field(default=b"", repr=False)
-    interface: str = ""
-
-    @property
-    def is_time_exceeded(self) -> bool:
-        """A router says that the packet's TTL or hop limit ran out there."""
-        return self.icmp_type == (3 if ":" in self.sender else 11) and self.code == 0
-
-    @property
-    def name(self) -> str:
-        """What the error says, in the words of RFC 792 and RFC 4443."""
-        version = 6 if ":" in self.sender else 4
-        known = _ICMP_NAMES.get((version, self.icmp_type, self.code))
-        return f'"{known}"' if known else f"error type {self.icmp_type} code {self.code}"
-
-
-class Listener:
-    """What a flow offers the link: it gets each of its segments, and ICMP errors about it."""
-
-    def segment_captured(self, captured: Captured) -> None:
-        """A segment of this flow, sent or received, was captured."""
-        raise NotImplementedError
-
-    def icmp_received(self, error: IcmpError) -> None:
-        """Somebody says that a segment of this flow could not be delivered."""
-        raise NotImplementedError
-
-
 class Link:
-    """Raw sockets and a capture, shared by all flows of a run.
+    """Raw sockets and a capture, shared by all flows of a run: the kernel's ``Wire``.
 
     ``sent``, ``received`` and ``resets_sent`` count packets per server (address, port).
     """
@@ -139,6 +74,8 @@ class Link:
         self._recent: deque[tuple[float, str, bool, bytes]] = deque()
         self._sent_packets: dict[bytes, Segment] = {}
         self._drops = 0
+        self._interfaces: tuple[tuple[str, Interface], ...] | None = None
+        self.clock = SystemClock()
         self.sent: Counter[tuple[str, int]] = Counter()
         self.received: Counter[tuple[str, int]] = Counter()
         self.resets_sent: Counter[tuple[str, int]] = Counter()
@@ -188,6 +125,20 @@ class Link:
         """Take the capture out of the event loop, if one is running."""
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop().remove_reader(self._packet.fileno())
+
+    def reserve(self, source: str, scope_id: int = 0) -> PortGuard:
+        """A guarded port at our address; see ``PortGuard``."""
+        return PortGuard(source, scope_id)
+
+    def source_for(self, server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
+        """Our address towards a server; see ``route_source``."""
+        return route_source(server, port, scope_id)
+
+    def own_addresses(self) -> tuple[tuple[str, Interface], ...]:
+        """(interface name, address with its prefix) of every address of this machine."""
+        if self._interfaces is None:
+            self._interfaces = own_interfaces()
+        return self._interfaces
 
     def watch(self, server: str, port: int) -> None:
         """Capture what goes to and comes from this server."""
@@ -242,12 +193,12 @@ class Link:
             return
         raise CannotError(f"the send queue towards {segment.destination} stays full")
 
-    def drops(self) -> int:
-        """How many packets the capture itself has lost since it was opened."""
+    def losses(self) -> Losses:
+        """What the capture itself has lost since it was opened."""
         # Reading the statistics resets them.
         statistics = self._packet.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         self._drops += int(struct.unpack("=II", statistics)[1])
-        return self._drops
+        return Losses(self._drops)
 
     def _read_all(self) -> None:
         while True:
@@ -278,38 +229,40 @@ class Link:
                 network = _AUXDATA.unpack(data[: _AUXDATA.size])[4]
         if len(frame) < _VNET_HEADER.size:
             return
-        time = moment / _SECOND
         flags, gso_type, _, gso_size, _, _ = _VNET_HEADER.unpack_from(frame)
         packet = frame[_VNET_HEADER.size + network :]
         sent = packet_type == _PACKET_OUTGOING
-        if self._is_known(time, interface, sent, packet):
-            return
         known = self._sent_packets.pop(packet, None) if sent else None
         try:
             segment = known or dissect(packet)
         except NotTcpError:
             self._read_icmp(packet, moment, interface)
             return
-        captured = Captured(
-            segment,
-            time,
-            sent,
-            gso_size if gso_type else 0,
-            interface,
-            nanoseconds=moment,
-            packet=packet,
-            checksum_open=bool(flags & _NEEDS_CHECKSUM),
-        )
-        source = (segment.source, segment.source_port)
-        destination = (segment.destination, segment.destination_port)
-        listener = self._listeners.get(
-            FlowKey(*source, *destination) if sent else FlowKey(*destination, *source)
-        )
-        if listener is None:
+        listener = self._listener_of(segment, sent=sent)
+        # Whether it came by another interface is asked only of what anybody wants.
+        if listener is None or self._is_known(moment / _SECOND, interface, sent, packet):
             return
         if not sent:
             self.received[segment.source, segment.source_port] += 1
-        listener.segment_captured(captured)
+        listener.segment_captured(
+            Captured(
+                segment,
+                moment / _SECOND,
+                sent,
+                gso_size if gso_type else 0,
+                interface,
+                nanoseconds=moment,
+                packet=packet,
+                checksum_open=bool(flags & _NEEDS_CHECKSUM),
+            )
+        )
+
+    def _listener_of(self, segment: Segment, *, sent: bool) -> Listener | None:
+        source = (segment.source, segment.source_port)
+        destination = (segment.destination, segment.destination_port)
+        return self._listeners.get(
+            FlowKey(*source, *destination) if sent else FlowKey(*destination, *source)
+        )
 
     def _is_known(self, time: float, interface: str, sent: bool, packet: bytes) -> bool:
         """True for a packet on its way through a second interface (bond, bridge, VLAN)."""
@@ -324,58 +277,24 @@ class Link:
         return False
 
     def _read_icmp(self, packet: bytes, moment: int, interface: str) -> None:
-        found = read_icmp_quote(packet)
-        if found is not None:
-            key, sender, icmp_type, code, quote = found
-            listener = self._listeners.get(key)
-            if listener is not None:
-                listener.icmp_received(
-                    IcmpError(
-                        sender,
-                        icmp_type,
-                        code,
-                        moment / _SECOND,
-                        quote,
-                        nanoseconds=moment,
-                        packet=packet,
-                        interface=interface,
-                    )
-                )
-
-
-def read_icmp_quote(packet: bytes) -> tuple[FlowKey, str, int, int, bytes] | None:
-    """The flow that an ICMP or ICMPv6 error quotes, its sender, type, code, and the quoted packet.
-
-    None for anything else.
-
-    Source: RFC 792, RFC 4443; at least the ports are in every quote.
-    """
-    version = packet[0] >> 4 if packet else 0
-    if version == 4 and len(packet) >= 20 and packet[9] == socket.IPPROTO_ICMP:
-        start = (packet[0] & 15) * 4
-        quote = packet[start + 8 :]
-        if len(quote) < 20 or quote[9] != socket.IPPROTO_TCP:
-            return None
-        ports = quote[(quote[0] & 15) * 4 :][:4]
-        family, ours, theirs = socket.AF_INET, quote[12:16], quote[16:20]
-        sender = socket.inet_ntop(family, packet[12:16])
-    elif version == 6 and len(packet) >= 40 and packet[6] == socket.IPPROTO_ICMPV6:
-        start = 40
-        quote = packet[48:]
-        if len(quote) < 44 or quote[6] != socket.IPPROTO_TCP:
-            return None
-        ports = quote[40:44]
-        family, ours, theirs = socket.AF_INET6, quote[8:24], quote[24:40]
-        sender = socket.inet_ntop(family, packet[8:24])
-    else:
-        return None
-    if len(ports) < 4:
-        return None
-    client_port, server_port = struct.unpack("!HH", ports)
-    key = FlowKey(
-        socket.inet_ntop(family, ours), client_port, socket.inet_ntop(family, theirs), server_port
-    )
-    return key, sender, packet[start], packet[start + 1], quote
+        found = icmp.read(packet)
+        listener = self._listeners.get(found.key) if found is not None else None
+        time = moment / _SECOND
+        # A doubled error would count as two routers' words.
+        if found is None or listener is None or self._is_known(time, interface, False, packet):
+            return
+        listener.icmp_received(
+            IcmpError(
+                found.sender,
+                found.icmp_type,
+                found.code,
+                time,
+                found.quote,
+                nanoseconds=moment,
+                packet=packet,
+                interface=interface,
+            )
+        )
 
 
 def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:

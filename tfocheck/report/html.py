@@ -34,7 +34,8 @@ from tfocheck.report.table import caveats
 from tfocheck.target import join
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, CaseResult, FlowRecord
+    from tfocheck.case import AddressReport, CaseResult
+    from tfocheck.wire.evidence import FlowRecord
 
 BENEFIT = "benefit.latency"
 """The case whose connections the chart of first-byte times is made of."""

@@ -19,9 +19,9 @@ from tfocheck.report import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, Case, CaseResult, FlowRecord, Hop
+    from tfocheck.case import AddressReport, Case, CaseResult, Hop
     from tfocheck.judging.baseline import Applied, Entry
-    from tfocheck.wire.segment import Captured
+    from tfocheck.wire.evidence import Captured, FlowRecord
 
 SCHEMA = "urn:tfocheck:report:1"
 FORMAT = 1

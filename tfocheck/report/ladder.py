@@ -11,8 +11,9 @@ from tfocheck.target import join
 from tfocheck.wire import options as tcp_options
 
 if TYPE_CHECKING:
-    from tfocheck.case import CaseResult, FlowRecord
-    from tfocheck.wire.segment import Captured, Segment
+    from tfocheck.case import CaseResult
+    from tfocheck.wire.evidence import Captured, FlowRecord
+    from tfocheck.wire.segment import Segment
 
 WIDTH = 80
 MOST_RUNGS = 11

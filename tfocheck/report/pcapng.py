@@ -29,10 +29,9 @@ from tfocheck.report import escape
 from tfocheck.report.ladder import describe_header, describe_options
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, FlowRecord
+    from tfocheck.case import AddressReport
     from tfocheck.judging.grade import Judgement
-    from tfocheck.linux.link import IcmpError
-    from tfocheck.wire.segment import Captured
+    from tfocheck.wire.evidence import Captured, FlowRecord, IcmpError
 
 _SECTION_HEADER = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION = 1
@@ -110,7 +109,8 @@ def _add(
 
 
 def _frame(packet: Captured | IcmpError) -> _Frame:
-    from tfocheck.wire.segment import Captured, without_padding
+    from tfocheck.wire.evidence import Captured
+    from tfocheck.wire.segment import without_padding
 
     moment = packet.nanoseconds or round(packet.time * _SECOND)
     if isinstance(packet, Captured):
@@ -119,7 +119,7 @@ def _frame(packet: Captured | IcmpError) -> _Frame:
 
 
 def _what(flow: FlowRecord, packet: Captured | IcmpError) -> str:
-    from tfocheck.wire.segment import Captured
+    from tfocheck.wire.evidence import Captured
 
     if not isinstance(packet, Captured):
         return f"ICMP from {packet.sender}: {packet.name}"

@@ -27,8 +27,7 @@ from tfocheck.report.ladder import (
 )
 
 if TYPE_CHECKING:
-    from tfocheck.case import FlowRecord
-    from tfocheck.wire.segment import Captured
+    from tfocheck.wire.evidence import Captured, FlowRecord
 
 WIDTH = 336
 _CLIENT, _SERVER = 10, WIDTH - 10

@@ -18,18 +18,17 @@ import contextvars
 import ipaddress
 import itertools
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tfocheck.case import Case, FlowRecord, Outcome, Verdict
+from tfocheck.case import Case, Outcome, Verdict
 from tfocheck.engine.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
 from tfocheck.server.payload import Payload
 from tfocheck.server.route import AFTER_OPEN, PAUSES, Route, Tracer
 from tfocheck.server.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen
+from tfocheck.wire.evidence import Captured, FlowRecord
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import Captured
 
 _attempt_flows: contextvars.ContextVar[list[Flow] | None] = contextvars.ContextVar(
     "attempt_flows", default=None
@@ -297,7 +296,7 @@ class Probe:
         await lane.half_open.acquire()
         try:
             async with lane.shared():
-                since = time.monotonic()
+                since = self.session.clock.monotonic()
                 await self.answered_syn(flow, syn)
                 if flow.acknowledged != 1:
                     lane.begin_pending(flow, since)
@@ -332,7 +331,7 @@ class Probe:
         flow = self.new_flow(label, after=after)
         syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
         async with lane.opening():
-            since = time.monotonic()
+            since = self.session.clock.monotonic()
             try:
                 lane.begin_pending(flow, since)
                 await self.answered_syn(flow, syn)
@@ -354,7 +353,7 @@ class Probe:
         lane = self.session.lane
         if flow.acknowledged != 1:
             # Our ACKs that are younger than this had not arrived when the server took this SYN.
-            moment = time.monotonic() - (self.session.round_trips.smallest or 0.0) / 2
+            moment = self.session.clock.monotonic() - (self.session.round_trips.smallest or 0.0) / 2
             beside = (each for each in lane.pending if isinstance(each, Flow))
             lane.prove(sum(each.was_pending_at(moment) for each in beside))
             return
@@ -407,7 +406,7 @@ class Probe:
         ) as flow:
             reached: set[str] = set()
             for pause in PAUSES:
-                await asyncio.sleep(pause)
+                await self.session.clock.sleep(pause)
                 for ttl, router in routers.items():
                     if router not in reached:
                         await flow.resend_from(flow.next_offset, b"\r\n", ttl=ttl)
@@ -489,7 +488,7 @@ class Probe:
         since = len(flow.received)
         for _ in range(ACK_COPIES):
             await flow.acknowledge()
-            await asyncio.sleep(ACK_PAUSE)
+            await self.session.clock.sleep(ACK_PAUSE)
         if not await session.replies(flow):
             return False
         missing = max(flow.reach, flow.said_sent(since) or 0)
@@ -594,7 +593,7 @@ class Probe:
             # Who has just been given another cookie had better use it at once.
             is_fresh = bool(unusable) and isinstance(unusable[-1], OtherKeyError)
             if not is_fresh and (made >= need or (made and not together)):
-                await asyncio.sleep(FALLBACK_PAUSES[min(made, len(FALLBACK_PAUSES) - 1)])
+                await self.session.clock.sleep(FALLBACK_PAUSES[min(made, len(FALLBACK_PAUSES) - 1)])
             results = await self._run(attempt, batch)
             # What one attempt has found is not undone by a good one beside it.
             results.sort(key=lambda each: not _is_bad(each[0]))
@@ -685,7 +684,7 @@ class Probe:
         pace, each time between two plain SYNs, which must all be answered at the first go.
         """
         for _ in range(SILENCE_CHECKS):
-            await asyncio.sleep(SILENCE_PAUSE)
+            await self.session.clock.sleep(SILENCE_PAUSE)
             if not await self._control_is_answered():
                 return False
             [(result, _)] = await self._run(attempt, 1)
@@ -783,7 +782,7 @@ class Probe:
         Raises SettledError when it is not accepted: then a rejection would prove nothing.
         """
         at = self.session.accepted_at
-        if at is not None and time.monotonic() - at < ACCEPTANCE_KEEPS:
+        if at is not None and self.session.clock.monotonic() - at < ACCEPTANCE_KEEPS:
             return
 
         async def attempt() -> Outcome:
@@ -845,7 +844,7 @@ class Probe:
 
     def accepted(self) -> None:
         """Note that the valid cookie was accepted just now."""
-        self.session.accepted_at = time.monotonic()
+        self.session.accepted_at = self.session.clock.monotonic()
 
     def fell_back(self, flow: Flow) -> Outcome:
         """What to make of a valid cookie that opened nothing; see ``refuse_other_key``."""

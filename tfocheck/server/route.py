@@ -20,9 +20,10 @@ from tfocheck.case import Hop
 from tfocheck.engine.flow import Flow
 from tfocheck.server.session import Session
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.evidence import Captured
 from tfocheck.wire.options import FastOpen
 from tfocheck.wire.quote import Change, compare
-from tfocheck.wire.segment import Captured, Flags
+from tfocheck.wire.segment import Flags
 
 FARTHEST = 30
 FIRST_BATCH = 8
@@ -227,7 +228,7 @@ class Tracer:
         for pause in PAUSES:
             if not left:
                 return
-            await asyncio.sleep(pause)
+            await self._session.clock.sleep(pause)
             await asyncio.gather(*(self._send(ttl, name, fast_open, data) for ttl in left))
             reached = self.route.reached_at or FARTHEST + 1
             known = self.route.echoes[name]

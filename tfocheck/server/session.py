@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfocheck.case import FlowRecord, Verdict
+from tfocheck.case import Verdict
 from tfocheck.engine.flow import Flow, usual_options
 from tfocheck.engine.lane import Lane
+from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.errors import TfocheckError
-from tfocheck.linux.guard import PortGuard
-from tfocheck.linux.link import Link
-from tfocheck.linux.own_addresses import further_addresses, is_on_link
+from tfocheck.server.own_sources import further_addresses, is_on_link
 from tfocheck.server.payload import Payload
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.evidence import FlowRecord
 
 if TYPE_CHECKING:
     from tfocheck.server.route import Route
@@ -117,7 +116,7 @@ class Session:
     def __init__(
         self,
         *,
-        link: Link,
+        wire: Wire,
         lane: Lane,
         address: str,
         port: int,
@@ -129,7 +128,8 @@ class Session:
         extras: Extras,
         siblings: Siblings,
     ) -> None:
-        self.link = link
+        self.wire = wire
+        self.clock = wire.clock
         self.lane = lane
         self.address = address
         self.port = port
@@ -165,7 +165,7 @@ class Session:
         self._ordinary: asyncio.Task[OrdinaryAnswer] | None = None
         self.ports = {port} | ({extras.off_port} if extras.off_port else set())
         for each in self.ports:
-            link.watch(address, each)
+            wire.watch(address, each)
 
     @property
     def round_trip(self) -> float:
@@ -179,16 +179,16 @@ class Session:
         ``source`` and ``port`` replace our usual address and the target's port. Raises CannotError
         when no port is left.
         """
-        guard = PortGuard(source or self.source, self.scope_id)
-        return self._adopt(guard, label, port or self.port)
+        reserved = self.wire.reserve(source or self.source, self.scope_id)
+        return self._adopt(reserved, label, port or self.port)
 
     def follow(self, flow: Flow, label: str) -> Flow:
         """A new connection from the port of one that has ended."""
-        return self._adopt(flow.guard, label, flow.server[1])
+        return self._adopt(flow.port, label, flow.server[1])
 
-    def _adopt(self, guard: PortGuard, label: str, port: int) -> Flow:
+    def _adopt(self, reserved: Port, label: str, port: int) -> Flow:
         server = (self.address, port)
-        flow = Flow(self.link, guard, server, scope_id=self.scope_id, label=label)
+        flow = Flow(self.wire, reserved, server, scope_id=self.scope_id, label=label)
         self.flows.append(flow)
         return flow
 
@@ -219,13 +219,15 @@ class Session:
             each for each in self.extras.alt_sources if (":" in each) == (":" in self.address)
         ]
         if not alternatives:
-            alternatives = list(further_addresses(self.source, self.address))
+            alternatives = further_addresses(self.wire.own_addresses(), self.source, self.address)
         return (self.source, *(each for each in alternatives if each != self.source))
 
     @property
     def nat_is_ruled_out(self) -> bool:
         """True if different addresses of ours reach the target as different ones for certain."""
-        return self.extras.no_nat or is_on_link(self.source, self.address)
+        return self.extras.no_nat or is_on_link(
+            self.wire.own_addresses(), self.source, self.address
+        )
 
     def learn_round_trip(self, flow: Flow) -> None:
         """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""
@@ -374,10 +376,10 @@ class Session:
 
         False when the time is up, in seconds, before it does.
         """
-        deadline = time.monotonic() + seconds
+        deadline = self.clock.monotonic() + seconds
         pause = max(0.25, 2 * self.round_trip)
-        while not await flow.wait(seen, min(pause, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
+        while not await flow.wait(seen, min(pause, max(0.0, deadline - self.clock.monotonic()))):
+            if self.clock.monotonic() >= deadline:
                 return False
             await again()
             pause *= 1.5
@@ -417,7 +419,7 @@ class Session:
         """Capture what goes to and comes from another port of the server, too."""
         if port not in self.ports:
             self.ports.add(port)
-            self.link.watch(self.address, port)
+            self.wire.watch(self.address, port)
 
     def close_later(self, flow: Flow) -> None:
         """End the connection in the background; ``finish`` waits for it."""
@@ -460,7 +462,7 @@ class Session:
         for flow in self.flows:
             flow.release()
         for port in self.ports:
-            self.link.unwatch(self.address, port)
+            self.wire.unwatch(self.address, port)
 
     @property
     def kernel_resets(self) -> int:

@@ -2,7 +2,7 @@
 
 Rules that hold here:
 
-* ``Segment`` has no clock and no socket; ``Captured`` adds what the capture knows of one.
+* ``Segment`` has no clock and no socket; ``evidence.Captured`` adds what a capture knows of one.
 * Options stay bytes (see ``options``): any list can be sent, any list can be received.
 * Sequence numbers are absolute; whoever shows them to a human makes them relative.
 
@@ -16,7 +16,7 @@ import ipaddress
 import logging
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
@@ -113,40 +113,6 @@ class Segment:
         return Flags.ACK in self.flags
 
 
-@dataclass(frozen=True)
-class Captured:
-    """A segment as the capture saw it.
-
-    ``time`` is the kernel's time of it, Unix seconds; ``sent`` tells our own packets from the
-    server's; ``gso_size`` is the real segment size in bytes when the kernel handed us several
-    segments as one (0: it is one); ``interface`` is the name of the interface it passed.
-    ``nanoseconds`` is the time once more, as exact as the kernel tells it, and ``packet`` the IP
-    packet as it came: link padding may follow it, and the kernel may have left the TCP checksum to
-    the network card (``checksum_open``). A segment that was captured nowhere has neither.
-    """
-
-    segment: Segment
-    time: float
-    sent: bool
-    gso_size: int = 0
-    interface: str = ""
-    nanoseconds: int = 0
-    packet: bytes = field(default=b"", repr=False)
-    checksum_open: bool = False
-
-    @property
-    def whole_packet(self) -> bytes:
-        """The IP packet without padding, its TCP checksum filled in where the kernel had not."""
-        if not self.packet:
-            return build(self.segment)
-        packet = without_padding(self.packet)
-        if not self.checksum_open:
-            return packet
-        start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
-        tcp = packet[start : start + 16] + bytes(2) + packet[start + 18 :]
-        return packet[:start] + _with_checksum(tcp, 16, _pseudo_header(self.segment, len(tcp)))
-
-
 def build(segment: Segment) -> bytes:
     """The IPv4 or IPv6 packet that carries the segment, checksums included."""
     area = tcp_options.pad(segment.options)
@@ -205,6 +171,13 @@ def _with_checksum(data: bytes, place: int, also: bytes = b"") -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return data[:place] + struct.pack("!H", ~total & 0xFFFF) + data[place + 2 :]
+
+
+def with_checksum_filled_in(packet: bytes, segment: Segment) -> bytes:
+    """The IP packet of this segment, its TCP checksum worked out."""
+    start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
+    tcp = packet[start : start + 16] + bytes(2) + packet[start + 18 :]
+    return packet[:start] + _with_checksum(tcp, 16, _pseudo_header(segment, len(tcp)))
 
 
 def without_padding(packet: bytes) -> bytes:
