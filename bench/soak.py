@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfocheck.case import load_cases
+from tfocheck.runner.catalogue import load_cases
 
 NETWORKS = {
     "10 % loss": "loss 10%",

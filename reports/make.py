@@ -20,10 +20,11 @@ sys.path.insert(0, str(HERE))
 
 import normal  # noqa: E402
 
-from tfocheck.case import AddressReport, Report, Verdict  # noqa: E402
 from tfocheck.errors import TfocheckError, UsageError  # noqa: E402
 from tfocheck.judging.grade import Judgement  # noqa: E402
 from tfocheck.lab.scenarios import OFF_PORT, SCENARIOS  # noqa: E402
+from tfocheck.model.case import Verdict  # noqa: E402
+from tfocheck.model.report import AddressReport, Report  # noqa: E402
 
 SERVERS = ("linux", "nginx", "haproxy", "linux-cookieless")
 """The columns of the README's table."""
@@ -99,7 +100,7 @@ def check(arguments: Sequence[str]) -> Report:
 
     from tfocheck.cli import main as cli
     from tfocheck.linux.link import Link
-    from tfocheck.runner import run
+    from tfocheck.runner.run import run
 
     targets, settings, _, _ = cli.prepare(arguments)
     link = Link.open()

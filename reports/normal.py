@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tfocheck.case import AddressReport, CaseResult, Report, Traffic
+from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.wire import options
 from tfocheck.wire.evidence import Captured, FlowRecord
 from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from graded import grade
 
-from tfocheck.case import Case, Outcome, Severity, Verdict, load_cases
+from tfocheck.case import Case, Outcome, Severity, Verdict
 from tfocheck.engine.flow import Flow
 from tfocheck.linux.guard import PortGuard
+from tfocheck.runner.catalogue import load_cases
 from tfocheck.server.probe import Issued, Probe, UnansweredError, any_comes_back
 from tfocheck.wire.evidence import Captured
 from tfocheck.wire.segment import Flags, Segment

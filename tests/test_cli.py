@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from tfocheck import __version__
-from tfocheck.case import AddressReport, CaseResult, Report, Traffic, Verdict
+from tfocheck.case import Verdict
 from tfocheck.cli import main as cli
 from tfocheck.errors import CannotError
+from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.report import formats
+from tfocheck.version import __version__
 
 CASE_FILE = """
 from tfocheck.case import Level, Outcome, Severity, Verdict, case
@@ -96,7 +97,7 @@ def case_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "cases"
     directory.mkdir()
     (directory / "some.py").write_text(CASE_FILE)
-    monkeypatch.setattr("tfocheck.case.own_case_directory", lambda: directory)
+    monkeypatch.setattr("tfocheck.runner.catalogue.own_case_directory", lambda: directory)
     return directory
 
 
@@ -104,7 +105,7 @@ def case_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def engine(case_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     FakeLink.allowed, FakeLink.closed = True, 0
-    monkeypatch.setattr("tfocheck.runner.run", fake.run)
+    monkeypatch.setattr("tfocheck.runner.run.run", fake.run)
     monkeypatch.setattr("tfocheck.linux.link.Link", FakeLink)
     monkeypatch.setattr("tfocheck.linux.privileges.drop", lambda: None)
     return fake
@@ -428,7 +429,7 @@ def test_an_internal_error_is_one_line(
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr("tfocheck.runner.run", broken)
+    monkeypatch.setattr("tfocheck.runner.run.run", broken)
     code, out, err = run(capsys, "x")
     assert (code, out) == (5, "")
     assert err.startswith("tfocheck: internal error")
@@ -441,7 +442,7 @@ def test_an_internal_error_is_one_line(
 
 HANGING = """
 import asyncio, pathlib, sys
-from tfocheck import case, runner
+from tfocheck.runner import catalogue, run as runner
 from tfocheck.cli import main as cli
 from tfocheck.linux import privileges
 from tfocheck.linux import link
@@ -458,7 +459,7 @@ async def run(targets, settings, link, progress=None):
         await asyncio.sleep(0.05)
         print("cleaned up", file=sys.stderr)
 
-case.own_case_directory = lambda: pathlib.Path(sys.argv[1])
+catalogue.own_case_directory = lambda: pathlib.Path(sys.argv[1])
 runner.run, link.Link = run, Link
 sys.exit(cli.main(["x", "--json", sys.argv[2]]))
 """

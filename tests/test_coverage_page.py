@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tfocheck.case import load_cases
+from tfocheck.runner.catalogue import load_cases
 
 PAGE = (Path(__file__).parent.parent / "docs" / "coverage.md").read_text()
 GROUPS = "control|path|option|cookie|forged|open|off|farm|limit|abuse|benefit"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tfocheck.case import Case, Level, Verdict, load_cases
+from tfocheck.case import Case, Level, Verdict
 from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
 from tfocheck.report.explain import LEGEND, WIDTH, explain, find
+from tfocheck.runner.catalogue import load_cases
 
 CASES = load_cases()
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from graded import grade
 
-from tfocheck.case import Case, Level, Option, load_cases
+from tfocheck.case import Case, Level, Option
 from tfocheck.reference.faults import FAULTS
+from tfocheck.runner.catalogue import load_cases
 
 CASES = load_cases()
 FAULT_OF = [(case, fault) for case in CASES for fault in case.faults]

@@ -5,19 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tfocheck.case import (
-    AddressReport,
-    Case,
-    CaseResult,
-    Level,
-    Outcome,
-    Report,
-    Severity,
-    Verdict,
-)
+from tfocheck.case import Case, Level, Outcome, Severity, Verdict
 from tfocheck.errors import ExitCode
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Kind, conclude, overall, worst
+from tfocheck.model.report import AddressReport, CaseResult, Report
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
 SKIP, INCONCLUSIVE, ERROR = Verdict.SKIP, Verdict.INCONCLUSIVE, Verdict.ERROR

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck import __version__
 from tfocheck.errors import UsageError
+from tfocheck.model.target import Target
 from tfocheck.server import payload
 from tfocheck.server.payload import MAX_BYTES, Kind, Payload
-from tfocheck.target import Target
+from tfocheck.version import __version__
 
 
 def default_for(port: int, host: str = "example.com") -> Payload:

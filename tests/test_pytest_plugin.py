@@ -18,19 +18,11 @@ import junitparser
 import pytest
 from graded import command
 
-from tfocheck.case import (
-    AddressReport,
-    Case,
-    CaseResult,
-    Level,
-    Outcome,
-    Report,
-    Severity,
-    Verdict,
-    load_cases,
-)
+from tfocheck.case import Case, Level, Outcome, Severity, Verdict
 from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
-from tfocheck.target import parse
+from tfocheck.model.report import AddressReport, CaseResult, Report
+from tfocheck.model.target import parse
+from tfocheck.runner.catalogue import load_cases
 from tfocheck.wire.evidence import FlowRecord
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO

@@ -21,7 +21,8 @@ def test_tables_in_the_readme_are_the_programs(arguments: tuple[str, ...]) -> No
 
 
 def test_the_demo_in_the_readme_has_todays_cases() -> None:
-    from tfocheck.case import Option, load_cases
+    from tfocheck.case import Option
+    from tfocheck.runner.catalogue import load_cases
 
     shown = README.partition("nothing leaves. It prints:\n\n```\n")[2].partition("```")[0]
     ids = re.findall(r"^([a-z]+\.[a-z0-9-]+) ", shown, re.MULTILINE)
@@ -40,8 +41,8 @@ def test_the_example_of_a_users_case_runs_as_printed() -> None:
 
 
 def test_the_baseline_in_the_readme_is_one(tmp_path: Path) -> None:
-    from tfocheck.case import load_cases
     from tfocheck.judging import baseline
+    from tfocheck.runner.catalogue import load_cases
 
     written = README.partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "baseline.toml").write_text(written)

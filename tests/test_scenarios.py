@@ -8,8 +8,9 @@ import subprocess
 import pytest
 from graded import command, grade
 
-from tfocheck.case import Option, load_cases
+from tfocheck.case import Option
 from tfocheck.linux.link import Link
+from tfocheck.runner.catalogue import load_cases
 
 CONFORMING = ["linux", "linux-2", "nginx", "haproxy", "reference"]
 NOT_OFFERED = ["linux-0", "linux-1", "nginx-off"]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck import target
 from tfocheck.errors import UnreachableError, UsageError
-from tfocheck.target import Address, Target
+from tfocheck.model import target
+from tfocheck.model.target import Address, Target
+from tfocheck.runner import target as lookup
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_what_is_no_literal(text: str) -> None:
 
 
 def resolve(host: str, *arguments: Any) -> list[Address]:
-    return asyncio.run(target.resolve(Target(host, 80), *arguments))
+    return asyncio.run(lookup.resolve(Target(host, 80), *arguments))
 
 
 def test_literals_resolve_to_themselves() -> None:
@@ -205,7 +206,7 @@ def test_a_silent_name_server_does_not_hold_up_the_end(monkeypatch: pytest.Monke
 
     async def impatient() -> None:
         async with asyncio.timeout(0.05):
-            await target.resolve(Target("x", 80))
+            await lookup.resolve(Target("x", 80))
 
     try:
         with pytest.raises(TimeoutError):

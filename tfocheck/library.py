@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfocheck.case import Case, CaseResult, Report, Selection, load_cases, with_prerequisites
 from tfocheck.errors import UsageError
 from tfocheck.linux.link import Link
-from tfocheck.runner import Settings, run
+from tfocheck.model.case import Case
+from tfocheck.model.report import CaseResult, Report
+from tfocheck.model.target import parse as parse_target
+from tfocheck.runner.catalogue import Selection, load_cases, with_prerequisites
+from tfocheck.runner.run import Settings, run
 from tfocheck.server.payload import choose as choose_payload
-from tfocheck.target import parse as parse_target
 
 
 class Check:
@@ -91,3 +93,36 @@ class _Follower:
     def case_ended(self, target: str, address: str, result: CaseResult) -> None:
         """Hand the result on."""
         self._results.put_nowait(result)
+
+
+def check(
+    *targets: str,
+    cases: Sequence[str] = (),
+    case_directories: Sequence[str | Path] = (),
+    payload: str | None = None,
+    attempts: int = 3,
+    timeout: float = 3.0,
+    source: str | None = None,
+    families: Sequence[int] = (4, 6),
+    addresses: Sequence[str] = (),
+) -> Check:
+    """A check of these targets ("host", "host:port", "[v6]:port"), not begun yet.
+
+    ``cases`` are globs of case ids (default: all), ``case_directories`` folders with further case
+    files, ``payload`` as in ``--payload``; ``attempts`` must agree on an absence, ``timeout`` in
+    seconds bounds any single wait; ``addresses`` are literals to use instead of resolving.
+
+    Raises UsageError at once for what can't be run; the check itself raises CannotError without
+    CAP_NET_RAW.
+    """
+    return Check(
+        targets,
+        cases=cases,
+        case_directories=case_directories,
+        payload=payload,
+        attempts=attempts,
+        timeout=timeout,
+        source=source,
+        families=families,
+        addresses=addresses,
+    )

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from tfocheck.case import (
-    AddressReport,
-    Case,
-    CaseResult,
-    Level,
-    Outcome,
-    Report,
-    Severity,
-    Traffic,
-    Verdict,
-)
+from tfocheck.case import Case, Level, Outcome, Severity, Verdict
+from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.wire import options
 from tfocheck.wire.evidence import Captured, FlowRecord
 from tfocheck.wire.segment import Flags, Segment

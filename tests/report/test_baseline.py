@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_result
 
-from tfocheck.case import Case, CaseResult, Level, Report, Severity, Verdict, load_cases
+from tfocheck.case import Case, Level, Severity, Verdict
 from tfocheck.errors import UsageError
 from tfocheck.judging import baseline, grade
 from tfocheck.judging.baseline import Allowed, Baseline, Entry
 from tfocheck.judging.grade import Judgement, Kind
+from tfocheck.model.report import CaseResult, Report
 from tfocheck.report import json_report, junit
 from tfocheck.report.table import Style, render, summary
+from tfocheck.runner.catalogue import load_cases
 
 PASS, FAIL, WARN, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.SKIP
 INCONCLUSIVE = Verdict.INCONCLUSIVE

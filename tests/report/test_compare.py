@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_result
 
-from tfocheck.case import AddressReport, Severity, Verdict
+from tfocheck.case import Severity, Verdict
 from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
 from tfocheck.judging import grade
+from tfocheck.model.report import AddressReport
 from tfocheck.report import compare, json_report
 from tfocheck.report.compare import Change, Comparison
 from tfocheck.report.table import Style

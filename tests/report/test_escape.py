@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.report import escape
+from tfocheck.model import escape
 
 any_text = st.text(st.characters(exclude_categories=[])) | st.binary()
 

@@ -17,7 +17,8 @@ from sample import HOSTILE, make_address, make_case, make_report, make_result, v
 from tfocheck.case import Level, Severity, Verdict
 from tfocheck.errors import UsageError
 from tfocheck.judging import grade
-from tfocheck.report import escape, github
+from tfocheck.model import escape
+from tfocheck.report import github
 
 any_text = st.text(st.characters(exclude_categories=[]))
 

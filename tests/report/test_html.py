@@ -29,14 +29,16 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from test_machine_formats import report_of
 
-from tfocheck.case import Hop, Level, Report, Verdict, load_cases
+from tfocheck.case import Level, Verdict
 from tfocheck.cli.lab import check_in_lab
 from tfocheck.judging import grade
 from tfocheck.judging.baseline import Allowed, Applied, Entry
+from tfocheck.model.report import Hop, Report
 from tfocheck.reference import answer
 from tfocheck.reference import http as reference_http
 from tfocheck.report import html, svg
 from tfocheck.report.ladder import MOST_RUNGS
+from tfocheck.runner.catalogue import load_cases
 from tfocheck.wire import options
 from tfocheck.wire.evidence import FlowRecord
 

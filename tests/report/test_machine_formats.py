@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from read_back import check_junit, check_line, check_report
 from sample import HOSTILE, make_address, make_case, make_flow, make_report, make_result
 
-from tfocheck.case import Level, Report, Severity, Verdict
+from tfocheck.case import Level, Severity, Verdict
 from tfocheck.judging import grade
 from tfocheck.judging.grade import STEPS, Kind
+from tfocheck.model.report import Report
 from tfocheck.report import github, json_lines, json_report, junit, schema
 
 ADDRESSES = ("192.0.2.2", "2001:db8::2", "192.0.2.3")

@@ -12,8 +12,9 @@ from read_back import GOOD, SENT, read_packets, tshark
 from sample import CLIENT, SERVER, make_address, make_case, make_flow, make_report, make_result
 from scapy.utils import RawPcapNgReader
 
-from tfocheck.case import AddressReport, Verdict
+from tfocheck.case import Verdict
 from tfocheck.judging import grade
+from tfocheck.model.report import AddressReport
 from tfocheck.report import pcapng
 from tfocheck.wire.evidence import Captured, FlowRecord, IcmpError
 from tfocheck.wire.segment import Flags, Segment, build

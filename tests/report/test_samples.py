@@ -16,8 +16,8 @@ from graded import require
 from read_back import check_report, read_packets
 from sample import make_case, make_flow, make_result
 
-from tfocheck.case import load_cases
 from tfocheck.report import html
+from tfocheck.runner.catalogue import load_cases
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT / "reports"

@@ -13,8 +13,9 @@ from sample import (
     varied_results,
 )
 
-from tfocheck.case import AddressReport, Level, Verdict
+from tfocheck.case import Level, Verdict
 from tfocheck.judging import grade
+from tfocheck.model.report import AddressReport
 from tfocheck.report.table import Style, case_list, render, summary
 
 PIPED = Style()

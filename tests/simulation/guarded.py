@@ -14,7 +14,9 @@ from pathlib import Path
 
 from whole import OFF_PORT, check
 
-from tfocheck.case import AddressReport, Option, load_cases
+from tfocheck.case import Option
+from tfocheck.model.report import AddressReport
+from tfocheck.runner.catalogue import load_cases
 
 GUARD = Path(__file__).with_name("guard.json")
 EVERYTHING = ("--intrusive", "--thorough", "--trace", f"--off-port={OFF_PORT}", "--no-nat")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tfocheck.case import AddressReport
 from tfocheck.cli import main as cli
 from tfocheck.engine.lane import Lane
 from tfocheck.memory.clock import VirtualClock
 from tfocheck.memory.wire import Endpoint, MemoryWire, Way
+from tfocheck.model.report import AddressReport
+from tfocheck.model.target import Address
 from tfocheck.reference.listener import ReferenceServer
-from tfocheck.runner import _check
+from tfocheck.runner.run import _check
 from tfocheck.server.session import Siblings
-from tfocheck.target import Address
 
 PORT = 8080
 OFF_PORT = 8081

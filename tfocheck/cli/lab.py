@@ -114,8 +114,8 @@ def list_faults() -> None:
     """List the faults of `lab run reference --fault NAME`, and the cases that each one turns."""
     from tabulate import tabulate
 
-    from tfocheck.case import load_cases
     from tfocheck.lab.scenarios import known_faults
+    from tfocheck.runner.catalogue import load_cases
 
     cases = load_cases()
     rows = [

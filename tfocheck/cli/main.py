@@ -25,20 +25,22 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from tfocheck import __version__
-from tfocheck import target as targets_module
-from tfocheck.case import Case, Level, Selection, load_cases, with_prerequisites
-from tfocheck.case import Option as CaseOption
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
-from tfocheck.report import escape, formats
+from tfocheck.model import escape
+from tfocheck.model import target as targets_module
+from tfocheck.model.case import Case, Level
+from tfocheck.model.case import Option as CaseOption
+from tfocheck.model.target import Target
+from tfocheck.report import formats
+from tfocheck.runner.catalogue import Selection, load_cases, with_prerequisites
 from tfocheck.server import payload
-from tfocheck.target import Target
+from tfocheck.version import __version__
 
 if TYPE_CHECKING:
-    from tfocheck.case import Report
     from tfocheck.judging.baseline import Baseline
     from tfocheck.judging.grade import Judgement
-    from tfocheck.runner import Settings
+    from tfocheck.model.report import Report
+    from tfocheck.runner.run import Settings
 
 _SUBCOMMANDS = {
     "check": "Grade servers; can be left out, unless a target is called like a command.",
@@ -647,7 +649,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     catalogue = _load(options)
     chosen = _select(options, catalogue)
 
-    from tfocheck.runner import Settings
+    from tfocheck.runner.run import Settings
     from tfocheck.server.session import Extras
 
     return Settings(
@@ -743,7 +745,7 @@ def _run_cases(targets: Sequence[Target], settings: Settings, options: Options) 
     from tfocheck.linux import privileges
     from tfocheck.linux.link import Link
     from tfocheck.report.progress import Progress, view
-    from tfocheck.runner import run
+    from tfocheck.runner.run import run
 
     progress = shown = None
     if not options.quiet and sys.stderr is not None:
@@ -777,8 +779,8 @@ def _import_the_rest(options: Options) -> None:
     """Import all that is used without privileges: perhaps only root may read Python."""
     import traceback  # noqa: F401
 
-    from tfocheck.case import Report
     from tfocheck.judging import grade
+    from tfocheck.model.report import Report
     from tfocheck.report import github
     from tfocheck.report.table import Style, render
 

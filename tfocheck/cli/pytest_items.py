@@ -29,27 +29,21 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from tfocheck.case import (
-    AddressReport,
-    Case,
-    CaseResult,
-    Level,
-    Report,
-    Verdict,
-    with_prerequisites,
-)
 from tfocheck.cli import main as cli
 from tfocheck.errors import TfocheckError
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Kind
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.model.case import Case, Level, Verdict
+from tfocheck.model.report import AddressReport, CaseResult, Report
+from tfocheck.model.target import Target
 from tfocheck.report.explanation import explanation, seen, verdict
 from tfocheck.report.ladder import ladder
-from tfocheck.target import Target
+from tfocheck.runner.catalogue import with_prerequisites
 
 if TYPE_CHECKING:
     from tfocheck.judging.baseline import Applied
-    from tfocheck.runner import Settings
+    from tfocheck.runner.run import Settings
 
 ROOT = "tfocheck"
 _DIRECTORY = "tfocheck_directory"
@@ -315,7 +309,7 @@ def _run(targets: Sequence[Target], settings: Settings) -> Report:
     import asyncio
 
     from tfocheck.linux.link import Link
-    from tfocheck.runner import run
+    from tfocheck.runner.run import run
 
     link = Link.open()
     try:

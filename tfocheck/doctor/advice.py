@@ -24,7 +24,7 @@ from tfocheck.doctor.diagnosis import Diagnosis, Finding, Kind
 from tfocheck.doctor.examination import Listener, Machine, Running
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.processes import Process
-from tfocheck.report import escape
+from tfocheck.model import escape
 
 _SYSCTL_FILES = "/etc/sysctl.d/{}-tcp_fastopen.conf"
 # After any other that sets it.

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from tfocheck import __version__
 from tfocheck.doctor.advice import Step
 from tfocheck.doctor.diagnosis import Diagnosis
 from tfocheck.doctor.examination import Listener, Machine, Persistence, Running, state
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.outside import Outside
 from tfocheck.doctor.report import why
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.version import __version__
 
 FORMAT = 1
 

@@ -23,7 +23,7 @@ from tfocheck.doctor.kernel import Key
 from tfocheck.doctor.netns import View
 from tfocheck.doctor.outside import Outside
 from tfocheck.errors import ExitCode
-from tfocheck.report import escape
+from tfocheck.model import escape
 from tfocheck.report.table import Style
 
 _BOLD, _RED, _GREEN, _YELLOW, _CYAN = "1", "31", "32", "33", "36"

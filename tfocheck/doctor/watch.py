@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tfocheck.doctor import counters, netns
 from tfocheck.doctor.netns import Namespace
-from tfocheck.report import escape
+from tfocheck.model import escape
 
 Counted = dict[str, int]
 

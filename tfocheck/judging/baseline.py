@@ -32,10 +32,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfocheck import target as targets
-from tfocheck.case import AddressReport, Case, CaseResult, Report, Verdict
 from tfocheck.errors import UsageError
 from tfocheck.judging import grade
+from tfocheck.model import target as targets
+from tfocheck.model.case import Case, Verdict
+from tfocheck.model.report import AddressReport, CaseResult, Report
 
 if TYPE_CHECKING:
     from tfocheck.judging.grade import Judgement
@@ -422,7 +423,7 @@ def _new_document() -> Any:
 
 
 def _table(address: AddressReport, result: CaseResult, today: datetime.date) -> dict[str, str]:
-    from tfocheck.report import escape
+    from tfocheck.model import escape
 
     return {
         "case": result.case.id,

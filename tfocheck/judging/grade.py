@@ -27,8 +27,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tfocheck.case import AddressReport, CaseResult, Level, Report, Severity, Verdict
 from tfocheck.errors import ExitCode
+from tfocheck.model.case import Level, Severity, Verdict
+from tfocheck.model.report import AddressReport, CaseResult, Report
 
 if TYPE_CHECKING:
     from tfocheck.judging.baseline import Applied

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfocheck.case import Verdict
 from tfocheck.errors import UsageError
 from tfocheck.judging.grade import GRADES
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.model.case import Verdict
 from tfocheck.report.json_report import FORMAT
 from tfocheck.report.table import Style, at, wrapped_grid
 

@@ -12,8 +12,8 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 
-from tfocheck.case import Case, Level, Verdict
 from tfocheck.errors import UsageError
+from tfocheck.model.case import Case, Level, Verdict
 
 WIDTH = 80
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfocheck.case import Verdict
 from tfocheck.judging import grade
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.model.case import Verdict
 
 if TYPE_CHECKING:
-    from tfocheck.case import CaseResult
+    from tfocheck.model.report import CaseResult
 
 
 def verdict(result: CaseResult) -> str:

@@ -22,13 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfocheck.case import CaseResult, Severity, Verdict
 from tfocheck.judging.grade import Kind, breaks_build, count, whole_address, worst
-from tfocheck.report import escape, explanation, write
+from tfocheck.model import escape
+from tfocheck.model.case import Severity, Verdict
+from tfocheck.model.report import CaseResult
+from tfocheck.report import explanation, write
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport
     from tfocheck.judging.grade import Conclusion, Judgement
+    from tfocheck.model.report import AddressReport
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 SUMMARY_BYTES = 1 << 20

@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from tfocheck.case import Severity, Verdict
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement
-from tfocheck.report import escape, explanation, svg
+from tfocheck.model import escape
+from tfocheck.model.case import Severity, Verdict
+from tfocheck.model.target import join
+from tfocheck.report import explanation, svg
 from tfocheck.report.ladder import MOST_RUNGS, relative_numbers
 from tfocheck.report.table import caveats
-from tfocheck.target import join
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, CaseResult
+    from tfocheck.model.report import AddressReport, CaseResult
     from tfocheck.wire.evidence import FlowRecord
 
 BENEFIT = "benefit.latency"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tfocheck.case import AddressReport, Verdict
 from tfocheck.judging.grade import Conclusion, Judgement, Kind
-from tfocheck.report import escape, json_report
+from tfocheck.model import escape
+from tfocheck.model.case import Verdict
+from tfocheck.model.report import AddressReport
+from tfocheck.report import json_report
 
 if TYPE_CHECKING:
-    from tfocheck.case import CaseResult
+    from tfocheck.model.report import CaseResult
     from tfocheck.report.json_report import Value
 
 SCHEMA = "urn:tfocheck:line:1"

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfocheck.judging.grade import Conclusion, Judgement, count
-from tfocheck.report import escape
+from tfocheck.model import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport, Case, CaseResult, Hop
     from tfocheck.judging.baseline import Applied, Entry
+    from tfocheck.model.case import Case
+    from tfocheck.model.report import AddressReport, CaseResult, Hop
     from tfocheck.wire.evidence import Captured, FlowRecord
 
 SCHEMA = "urn:tfocheck:report:1"

@@ -27,15 +27,16 @@ from xml.etree import ElementTree
 
 import junit_xml
 
-from tfocheck.case import CaseResult, Verdict
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement, Kind
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.model.case import Verdict
+from tfocheck.model.report import CaseResult
 from tfocheck.report import explanation as explaining
 from tfocheck.report.ladder import ladders
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport
+    from tfocheck.model.report import AddressReport
 
 
 def dumps(judgement: Judgement) -> str:

@@ -6,12 +6,12 @@ import struct
 import textwrap
 from typing import TYPE_CHECKING
 
-from tfocheck.report import escape
-from tfocheck.target import join
+from tfocheck.model import escape
+from tfocheck.model.target import join
 from tfocheck.wire import options as tcp_options
 
 if TYPE_CHECKING:
-    from tfocheck.case import CaseResult
+    from tfocheck.model.report import CaseResult
     from tfocheck.wire.evidence import Captured, FlowRecord
     from tfocheck.wire.segment import Segment
 

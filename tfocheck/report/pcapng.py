@@ -25,12 +25,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tfocheck.report import escape
+from tfocheck.model import escape
 from tfocheck.report.ladder import describe_header, describe_options
 
 if TYPE_CHECKING:
-    from tfocheck.case import AddressReport
     from tfocheck.judging.grade import Judgement
+    from tfocheck.model.report import AddressReport
     from tfocheck.wire.evidence import Captured, FlowRecord, IcmpError
 
 _SECTION_HEADER = 0x0A0D0D0A

@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from tfocheck.case import Verdict
-from tfocheck.report import escape
+from tfocheck.model import escape
+from tfocheck.model.case import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tfocheck.case import Case, CaseResult
+    from tfocheck.model.case import Case
+    from tfocheck.model.report import CaseResult
 
 PATIENCE = 1.0
 """Seconds that a run may take before it has to say how far it is."""

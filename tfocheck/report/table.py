@@ -18,10 +18,12 @@ from typing import TextIO
 
 from tabulate import MIN_PADDING, tabulate
 
-from tfocheck.case import AddressReport, Case, CaseResult, Verdict
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement, Kind
-from tfocheck.report import escape, explanation
+from tfocheck.model import escape
+from tfocheck.model.case import Case, Verdict
+from tfocheck.model.report import AddressReport, CaseResult
+from tfocheck.report import explanation
 from tfocheck.report.ladder import ladders
 
 NARROW = 100

@@ -19,9 +19,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-from tfocheck import __version__
 from tfocheck.errors import UsageError
-from tfocheck.target import Target
+from tfocheck.model.target import Target
+from tfocheck.version import __version__
 
 MAX_BYTES = 1200
 """1460 (Ethernet's MSS) less 40 for options leaves 1420; less again for tunnels on the way."""

@@ -22,8 +22,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tfocheck.case import Case, Outcome, Verdict
 from tfocheck.engine.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
+from tfocheck.model.case import Case, Outcome, Verdict
 from tfocheck.server.payload import Payload
 from tfocheck.server.route import AFTER_OPEN, PAUSES, Route, Tracer
 from tfocheck.server.session import ACCEPTANCE_KEEPS, QUIET_FLOOR, Session, SilentOpen

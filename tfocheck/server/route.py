@@ -16,8 +16,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tfocheck.case import Hop
 from tfocheck.engine.flow import Flow
+from tfocheck.model.report import Hop
 from tfocheck.server.session import Session
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured

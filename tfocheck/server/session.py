@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfocheck.case import Verdict
 from tfocheck.engine.flow import Flow, usual_options
 from tfocheck.engine.lane import Lane
 from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.errors import TfocheckError
+from tfocheck.model.case import Verdict
 from tfocheck.server.own_sources import further_addresses, is_on_link
 from tfocheck.server.payload import Payload
 from tfocheck.wire import options as tcp_options

@@ -12,25 +12,17 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from tfocheck import __version__
-from tfocheck.case import (
-    AddressReport,
-    Case,
-    CaseResult,
-    Level,
-    Outcome,
-    Report,
-    Traffic,
-    Turn,
-    Verdict,
-)
 from tfocheck.engine.lane import Lane
 from tfocheck.engine.ports import Wire
 from tfocheck.errors import CannotError, UnreachableError
+from tfocheck.model.case import Case, Level, Outcome, Turn, Verdict
+from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
+from tfocheck.model.target import Address, Target
+from tfocheck.runner.target import resolve
 from tfocheck.server.payload import PayloadChoice
 from tfocheck.server.probe import Probe, SettledError
 from tfocheck.server.session import Extras, Session, Siblings
-from tfocheck.target import Address, Target, resolve
+from tfocheck.version import __version__
 from tfocheck.wire.evidence import FlowRecord
 
 TARGETS_AT_ONCE = 4

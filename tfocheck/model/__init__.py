@@ -1,0 +1,1 @@
+"""What is talked about: cases, verdicts, targets, plans and reports. Pure: no IO, no clock."""

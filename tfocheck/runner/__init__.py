@@ -1,0 +1,1 @@
+"""Running cases: one address, and many targets."""
