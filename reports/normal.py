@@ -23,7 +23,8 @@ from dataclasses import replace
 from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.wire import options
 from tfocheck.wire.evidence import Captured, FlowRecord
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.numbers import SEQUENCE_SPACE
+from tfocheck.wire.segment import Flags, Segment
 
 STARTED = 1_767_225_600.0
 """2026-01-01, 0:00 UTC: when every sample began."""

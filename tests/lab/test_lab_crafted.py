@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tfocheck.engine.flow import Flow, usual_options
+from tfocheck.engine.conversation import usual_options
+from tfocheck.engine.flow import Flow
 from tfocheck.lab.scenarios import OFF_PORT, PORT
 from tfocheck.lab.topology import CLIENT_ADDRESSES, SERVER_ADDRESSES, usable
 from tfocheck.linux.guard import PortGuard
@@ -63,7 +64,7 @@ async def opened(
     """A flow whose SYN was answered: a cookie request, or an open with this cookie."""
     guard = PortGuard(source or route_source(*to)[0])
     flow = Flow(link, guard, to, scope_id=0, label="")
-    area = tcp_options.encode(usual_options(MSS, flow.timestamp, (FastOpen(cookie),)))
+    area = tcp_options.encode(usual_options(MSS, flow.tsval, (FastOpen(cookie),)))
     await flow.send_syn(area, data)
     assert await flow.wait(lambda: flow.syn_ack is not None, SECONDS)
     return flow

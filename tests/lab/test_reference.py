@@ -21,8 +21,9 @@ from tfocheck.reference.answer import ANSWER_BYTES
 from tfocheck.reference.faults import FAULTS, ActiveFaults, checked
 from tfocheck.reference.http import HttpConversation
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import FastOpen, Option
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, NotTcpError, Segment, build, dissect
+from tfocheck.wire.segment import Flags, NotTcpError, Segment, build, dissect
 
 PORT = 8080
 KEY = bytes(range(16))

@@ -23,8 +23,9 @@ from typing import Protocol
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.reference.sender import Chunk, Sender, distance
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import Option
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 RECEIVE_BUFFER = 65_535
 

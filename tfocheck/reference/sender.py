@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tfocheck.reference.faults import ActiveFaults
-from tfocheck.wire.segment import SEQUENCE_SPACE, Segment
+from tfocheck.wire.numbers import SEQUENCE_SPACE
+from tfocheck.wire.segment import Segment
 
 SEND_BUFFER = 65_536
 

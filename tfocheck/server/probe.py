@@ -22,7 +22,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tfocheck.engine.flow import RECEIVE_WINDOW, STREAM_KEPT, Flow
+from tfocheck.engine.flow import Flow
+from tfocheck.engine.stream import STREAM_KEPT
+from tfocheck.engine.transcript import RECEIVE_WINDOW
 from tfocheck.model.case import Case, Outcome, Verdict
 from tfocheck.server.payload import Payload
 from tfocheck.server.route import AFTER_OPEN, PAUSES, Route, Tracer
@@ -257,7 +259,7 @@ class Probe:
         if area is None:
             area = session.syn_options(*syn.fast_open, flow=flow, mss=syn.mss)
         elif not isinstance(area, bytes):
-            area = area(flow.timestamp)
+            area = area(flow.tsval)
         await flow.send_syn(area, syn.data, window=syn.window)
         await flow.wait(
             lambda: flow.is_answered,
@@ -409,7 +411,7 @@ class Probe:
                 await self.session.clock.sleep(pause)
                 for ttl, router in routers.items():
                     if router not in reached:
-                        await flow.resend_from(flow.next_offset, b"\r\n", ttl=ttl)
+                        await flow.resend_from(flow.offset, b"\r\n", ttl=ttl)
                 await flow.wait(
                     lambda: {each.sender for each in flow.icmps} >= set(routers.values()),
                     self.session.round_trips.syn_wait(self.session.timeout),
@@ -539,7 +541,7 @@ class Probe:
 
     async def _takes(self, flow: Flow, data: bytes) -> str | None:
         session = self.session
-        start = flow.next_offset
+        start = flow.offset
         await flow.send_data(data)
 
         def taken() -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfocheck.engine.flow import Flow, usual_options
+from tfocheck.engine.conversation import usual_options
+from tfocheck.engine.flow import Flow
 from tfocheck.engine.lane import Lane
 from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.roundtrip import RoundTrips
@@ -201,7 +202,7 @@ class Session:
         self, *fast_open: tcp_options.FastOpen, flow: Flow, mss: int | None = None
     ) -> bytes:
         """The option area of an everyday SYN with these Fast Open options."""
-        return tcp_options.encode(usual_options(mss or self.own_mss, flow.timestamp, fast_open))
+        return tcp_options.encode(usual_options(mss or self.own_mss, flow.tsval, fast_open))
 
     def option_bytes(self, *fast_open: tcp_options.FastOpen) -> int:
         """How many bytes of options an everyday SYN with these Fast Open options has."""
@@ -343,7 +344,7 @@ class Session:
         Data that is not acknowledged is sent again, like any client would; None when no answer came
         in time, or the server reset the connection.
         """
-        start = flow.next_offset
+        start = flow.offset
         await flow.send_data(data)
         return await self.await_answer(flow, seconds, resend=(start, data))
 

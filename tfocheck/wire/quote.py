@@ -12,7 +12,8 @@ import struct
 from dataclasses import dataclass
 
 from tfocheck.wire import options as tcp_options
-from tfocheck.wire.segment import SEQUENCE_SPACE, Segment
+from tfocheck.wire.numbers import SEQUENCE_SPACE
+from tfocheck.wire.segment import Segment
 
 _FIXED_TCP = 20
 

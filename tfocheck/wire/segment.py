@@ -25,8 +25,8 @@ from scapy.layers.inet import IP, TCP  # noqa: E402  (Scapy warns while it is im
 from scapy.layers.inet6 import IPv6  # noqa: E402
 
 from tfocheck.wire import options as tcp_options  # noqa: E402
+from tfocheck.wire.numbers import SEQUENCE_SPACE  # noqa: E402
 
-SEQUENCE_SPACE = 1 << 32
 DEFAULT_TTL = 64
 IP_PROTOCOL_TCP = 6
 

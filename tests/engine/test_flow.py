@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from tfocheck.engine.flow import LEAST_REPEAT, Flow, relative
-from tfocheck.linux.guard import PortGuard
-from tfocheck.linux.link import Listener
+from tfocheck.engine.flow import Flow
+from tfocheck.engine.ports import Listener
+from tfocheck.engine.transcript import LEAST_REPEAT
+from tfocheck.memory.clock import VirtualClock
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured, FlowKey
+from tfocheck.wire.numbers import SEQUENCE_SPACE, relative
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 SERVER = ("192.0.2.2", 443)
 SERVER_ISN = 0xFFFFFFF0  # wraps early
@@ -29,7 +30,8 @@ class ScriptedLink:
         self.sent: list[Segment] = []
         self._answer = answer
         self._listener: Listener | None = None
-        self._clock = 1000.0
+        self.clock = VirtualClock()
+        self._moment = 1000.0
 
     def attend(self, key: FlowKey, listener: Listener) -> None:
         self._listener = listener
@@ -44,9 +46,9 @@ class ScriptedLink:
             self.show(answer)
 
     def show(self, segment: Segment, *, sent: bool = False) -> None:
-        self._clock += 0.001
+        self._moment += 0.001
         assert self._listener is not None
-        self._listener.segment_captured(Captured(segment, self._clock, sent))
+        self._listener.segment_captured(Captured(segment, self._moment, sent))
 
 
 def reply(
@@ -71,20 +73,30 @@ def reply(
     )
 
 
+class OurPort:
+    """A port that nobody else has."""
+
+    address = "127.0.0.1"
+    port = 40_000
+
+    def release(self) -> None:
+        pass
+
+
 def drive(
     answer: Callable[[Segment], list[Segment]], script: Callable[[Flow], Awaitable[None]]
 ) -> ScriptedLink:
+    link = ScriptedLink(answer)
+
     async def run() -> ScriptedLink:
-        link = ScriptedLink(answer)
-        guard = PortGuard("127.0.0.1")
-        flow = Flow(link, guard, SERVER, scope_id=0, label="test")  # type: ignore[arg-type]
+        flow = Flow(link, OurPort(), SERVER, scope_id=0, label="test")  # type: ignore[arg-type]
         try:
             await script(flow)
         finally:
             flow.release()
         return link
 
-    return asyncio.run(run())
+    return link.clock.run(run())
 
 
 def polite_server(segment: Segment) -> list[Segment]:
@@ -159,7 +171,7 @@ def test_nothing_is_sent_after_silence() -> None:
 def test_after_a_fallback_the_data_starts_again_at_one() -> None:
     async def script(flow: Flow) -> None:
         await flow.send_syn(b"", b"hello")
-        assert flow.next_offset == 1
+        assert flow.offset == 1
         await flow.send_data(b"hello")
 
     link = drive(refusing_server, script)

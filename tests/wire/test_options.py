@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.engine.flow import usual_options
+from tfocheck.engine.conversation import usual_options
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.options import FastOpen, Option
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tfocheck.engine.lane import Lane
-from tfocheck.linux.clock import SystemClock
+from tfocheck.memory.clock import VirtualClock
 
 
 def run(script: Callable[[Lane], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await asyncio.wait_for(script(Lane(SystemClock())), 5)
+    clock = VirtualClock()
 
-    asyncio.run(main())
+    async def main() -> None:
+        await script(Lane(clock))
+
+    clock.run(main())
 
 
 def test_shared_stays_overlap_exclusive_ones_do_not() -> None:
@@ -114,14 +115,14 @@ def test_a_turn_that_comes_with_the_cancellation_is_handed_on(exclusive: bool) -
 
 def test_a_rejection_beside_a_pending_fast_open_is_told() -> None:
     async def script(lane: Lane) -> None:
-        before = time.monotonic()
+        before = asyncio.get_running_loop().time()
         lane.begin_pending("accepted", before)
         assert lane.met_full("rejected", before)
         assert not lane.met_full("accepted", before)
         lane.end_pending("accepted")
         assert lane.met_full("rejected", before)
         await asyncio.sleep(0.001)
-        assert not lane.met_full("rejected", time.monotonic())
+        assert not lane.met_full("rejected", asyncio.get_running_loop().time())
 
     run(script)
 
@@ -191,12 +192,12 @@ def test_a_rejection_counts_while_a_place_is_free() -> None:
     async def script(lane: Lane) -> None:
         lane.widen_for(0.1)
         lane.prove(3)
-        before = time.monotonic()
+        before = asyncio.get_running_loop().time()
         lane.begin_pending("one", before)
         lane.begin_pending("two", before)
         assert lane.beside("rejected", before) == 2
         assert not lane.met_full("rejected", before)
-        lane.begin_pending("three", time.monotonic())
+        lane.begin_pending("three", asyncio.get_running_loop().time())
         assert lane.met_full("rejected", before)
 
     run(script)

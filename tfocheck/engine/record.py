@@ -1,0 +1,137 @@
+"""What is captured of one connection, as it comes: the server's stream, its SYN-ACKs, its reset.
+
+Rules that hold here:
+
+* Nothing is sent here, and nothing is waited for: segments are taken in, in the order of capture.
+* Sequence arithmetic is modulo 2**32 everywhere.
+* What can't belong to this connection is kept as evidence, and believed in nothing.
+
+Sources: RFC 9293 sections 3.4 and 3.10.7, RFC 2018 (selective acknowledgement), RFC 7323.
+"""
+
+from __future__ import annotations
+
+from tfocheck.engine.stream import Stream
+from tfocheck.wire import options as tcp_options
+from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
+from tfocheck.wire.numbers import relative
+from tfocheck.wire.options import OptionList
+from tfocheck.wire.segment import Flags, Segment
+
+
+class Record:
+    """The packets of a connection between both ends of ``key``, ours with this ISN.
+
+    ``packets`` is all that was captured, ``received`` the server's part of it, both in the order of
+    capture. Times are Unix seconds.
+    """
+
+    def __init__(self, key: FlowKey, isn: int) -> None:
+        self.key = key
+        self.isn = isn
+        self.server_isn: int | None = None
+        self.packets: list[Captured] = []
+        self.received: list[Captured] = []
+        self.icmps: list[IcmpError] = []
+        self.syn_acks: list[Captured] = []
+        """Every SYN-ACK that answers our SYN, repeated ones included."""
+        self.misfits: list[Captured] = []
+        """SYN-ACKs from the server's port that acknowledge what we never sent."""
+        self.reset: Captured | None = None
+        """The server's RST, if one came that may be believed (RFC 9293 section 3.10.7.3)."""
+        self.kernel_resets = 0
+        """Resets that the local kernel sent in our name: the port was not guarded."""
+        self.syn_data = b""
+        self.syn_options = OptionList(())
+        """What our SYN brought."""
+        self.agreed_timestamps = False
+        self.agreed_sack = False
+        self.last_timestamp = 0
+        """The server's latest TSval."""
+        self.owes_ack = False
+        """Whether something has come since our last ACK that wants one."""
+        self._stream = Stream()
+        self._server_fin: int | None = None
+
+    def segment_captured(self, captured: Captured) -> None:
+        """Take in a captured segment, ours or the server's."""
+        self.packets.append(captured)
+        segment = captured.segment
+        if captured.sent:
+            # Ours always carry ACK; the kernel's reset to a segment with ACK never does.
+            self.kernel_resets += segment.is_reset and not segment.has_ack
+        else:
+            self.received.append(captured)
+            self._take_in(captured)
+
+    def icmp_received(self, error: IcmpError) -> None:
+        """Take in an ICMP error about one of our segments."""
+        self.icmps.append(error)
+
+    def _take_in(self, captured: Captured) -> None:
+        segment = captured.segment
+        if segment.is_syn_ack:
+            self._take_syn_ack(captured)
+        may_be_believed = self.server_isn is not None or self._acknowledges_syn(segment)
+        if segment.is_reset and self.reset is None and may_be_believed:
+            self.reset = captured
+        if self.server_isn is None or segment.is_reset:
+            return
+        # A repeated SYN-ACK or FIN as well: our ACK was lost.
+        self.owes_ack = self.owes_ack or segment.sequence_length > 0
+        stamps = segment.option_list.timestamps
+        if stamps is not None:
+            self.last_timestamp = stamps[0]
+        self._take_data(segment, self.server_isn)
+
+    def _take_syn_ack(self, captured: Captured) -> None:
+        segment = captured.segment
+        if not self._acknowledges_syn(segment):
+            self.misfits.append(captured)
+            return
+        self.syn_acks.append(captured)
+        if self.server_isn is None:
+            self.server_isn = segment.seq
+            offered = segment.option_list
+            self.agreed_timestamps = offered.timestamps is not None
+            self.agreed_sack = bool(
+                offered.find(tcp_options.SACK_PERMITTED)
+                and self.syn_options.find(tcp_options.SACK_PERMITTED)
+            )
+
+    def _take_data(self, segment: Segment, server_isn: int) -> None:
+        start = relative(segment.seq, server_isn + 1) + bool(segment.flags & Flags.SYN)
+        if start < 0:
+            return
+        if segment.payload:
+            self._stream.take(start, segment.payload)
+        if segment.flags & Flags.FIN:
+            self._server_fin = start + len(segment.payload)
+
+    def _acknowledges_syn(self, segment: Segment) -> bool:
+        return 1 <= relative(segment.ack, self.isn) <= 1 + len(self.syn_data)
+
+    @property
+    def stream(self) -> bytes:
+        """The server's data so far, in order and without gaps; the first ``STREAM_KEPT`` bytes."""
+        return self._stream.kept
+
+    @property
+    def stream_bytes(self) -> int:
+        """How many bytes of the server's data have come in order."""
+        return self._stream.length
+
+    @property
+    def stream_gaps(self) -> list[tuple[int, int]]:
+        """(start, end) of what has come behind a gap, in bytes from the server's first one."""
+        return self._stream.blocks()
+
+    @property
+    def server_has_closed(self) -> bool:
+        """True once the server's FIN has come and nothing before it is missing."""
+        return self._server_fin is not None and self._server_fin == self.stream_bytes
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the server has closed or reset the connection."""
+        return self.server_has_closed or self.reset is not None
