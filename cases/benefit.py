@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, case
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.lane import SLOW_PATH
 from tfocheck.server.probe import Probe, UnansweredError, UnusableError
@@ -16,6 +16,7 @@ PAIRS = 5
 
 @case(
     "benefit.latency",
+    role=Role.BENEFIT,
     section="1",
     level=Level.INFO,
     title="The time that Fast Open saves",

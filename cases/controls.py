@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tfocheck.case import Level, Outcome, Severity, Verdict, case
+from tfocheck.case import Level, Outcome, Role, Severity, Verdict, case
 from tfocheck.engine.flow import Flow
 from tfocheck.server.probe import Probe, how_unanswered
 from tfocheck.wire import options as tcp_options
@@ -19,6 +19,7 @@ STAGGER = 0.35
 
 @case(
     "control.syn",
+    role=Role.REACHABLE,
     section="RFC 9293 3.5",
     level=Level.MUST,
     severity=Severity.MAJOR,
@@ -91,6 +92,7 @@ async def plain_syn(probe: Probe) -> Outcome:
 
 @case(
     "control.unknown-option",
+    role=Role.UNKNOWN_OPTION,
     section="RFC 9293 3.1",
     level=Level.MUST,
     severity=Severity.MAJOR,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 
-from tfocheck.case import Level, Option, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import Level, Option, Outcome, Role, Severity, Turn, Verdict, case
 from tfocheck.engine.flow import Flow
 from tfocheck.server import route as routing
 from tfocheck.server.probe import Probe, UnusableError
@@ -363,6 +363,7 @@ async def source_changes(probe: Probe) -> Outcome:
 
 @case(
     "path.proxy",
+    role=Role.PROXY,
     section="7.1",
     level=Level.PATH,
     severity=Severity.MAJOR,

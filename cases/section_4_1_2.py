@@ -8,7 +8,17 @@ import ipaddress
 import itertools
 import secrets
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    Level,
+    Option,
+    Outcome,
+    Role,
+    Severity,
+    Turn,
+    Verdict,
+    case,
+)
 from tfocheck.engine.flow import Flow
 from tfocheck.server.probe import Probe, Syn
 from tfocheck.wire.options import FastOpen
@@ -28,6 +38,7 @@ _JUDGED = (
 
 @case(
     "forged.random",
+    role=Role.FORGED,
     section="4.1.2",
     level=Level.PROCEDURE,
     severity=Severity.CRITICAL,

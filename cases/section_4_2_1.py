@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfocheck.case import Level, Outcome, Severity, Verdict, case
+from tfocheck.case import Level, Outcome, Role, Severity, Verdict, case
 from tfocheck.server.probe import Probe
 from tfocheck.wire.options import FastOpen
 
@@ -17,6 +17,7 @@ _SWITCH_ON = (
 
 @case(
     "cookie.request",
+    role=Role.OFFERED,
     section="4.2.1",
     level=Level.PROCEDURE,
     severity=Severity.MAJOR,

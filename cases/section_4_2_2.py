@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, Severity, Turn, Verdict, case
 from tfocheck.engine.flow import Flow
 from tfocheck.server.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
 from tfocheck.wire.evidence import Captured
@@ -108,6 +108,7 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
 
 @case(
     "open.data-acked",
+    role=Role.HONOURED,
     section="4.2.2",
     level=Level.PROCEDURE,
     severity=Severity.MAJOR,
@@ -151,6 +152,7 @@ async def data_acked(probe: Probe) -> Outcome:
 
 @case(
     "open.early-answer",
+    role=Role.EARLY,
     section="4.2.2",
     level=Level.INFO,
     title="The answer starts before the handshake ends",

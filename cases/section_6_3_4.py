@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Verdict, case
+from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, Severity, Verdict, case
 from tfocheck.server.probe import Probe
 from tfocheck.wire.options import FastOpen
 
@@ -16,6 +16,7 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
 
 @case(
     "farm.one-key",
+    role=Role.ONE_KEY,
     section="6.3.4",
     level=Level.PROCEDURE,
     severity=Severity.MAJOR,

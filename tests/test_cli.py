@@ -24,20 +24,21 @@ from tfocheck.report import formats
 from tfocheck.version import __version__
 
 CASE_FILE = """
-from tfocheck.case import Level, Outcome, Severity, Verdict, case
+from tfocheck.case import Level, Outcome, Role, Severity, Verdict, case
 
 @case("control.syn", section="RFC 9293 3.1", level=Level.MUST, severity=Severity.MAJOR,
-      title="answers", requirement="r", expected="answers", needs=())
+      role=Role.REACHABLE, title="answers", requirement="r", expected="answers", needs=())
 async def control_syn(probe):
     return Outcome(Verdict.PASS, "answered")
 
 @case("cookie.request", section="4.2.1", level=Level.PROCEDURE, severity=Severity.MAJOR,
-      title="issues a cookie", requirement="r", expected="issues", needs=("control.syn",))
+      role=Role.OFFERED, title="issues a cookie", requirement="r", expected="issues",
+      needs=("control.syn",))
 async def cookie_request(probe):
     return Outcome(Verdict.PASS, "cookie")
 
 @case("open.data-acked", section="4.2.2", level=Level.PROCEDURE, severity=Severity.MAJOR,
-      title="acks | data", requirement="r", expected="acks it")
+      role=Role.HONOURED, title="acks | data", requirement="r", expected="acks it")
 async def data_acked(probe):
     return Outcome(Verdict.PASS, "acked")
 """

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from roles import ROLES
 
 from tfocheck.case import Case, Level, Outcome, Severity, Verdict
 from tfocheck.errors import ExitCode
 from tfocheck.judging import grade
-from tfocheck.judging.grade import Conclusion, Kind, conclude, overall, worst
+from tfocheck.judging.grade import Conclusion, conclude, overall, worst
+from tfocheck.judging.kind import Kind
 from tfocheck.model.report import AddressReport, CaseResult, Report
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
@@ -39,7 +41,10 @@ async def _never_run(_probe: object) -> Outcome:
 def result(case_id: str, verdict: Verdict, *, prerequisite: bool = False) -> CaseResult:
     severity = SEVERITIES.get(case_id, Severity.MAJOR)
     level = Level.INFO if severity is None else Level.MUST
-    case = Case(case_id, "4.2", level, severity, "t", "r", "e", f"advice of {case_id}", _never_run)
+    case = Case(
+        *(case_id, "4.2", level, severity, "t", "r", "e", f"advice of {case_id}", _never_run),
+        role=ROLES.get(case_id),
+    )
     return CaseResult(case, verdict, f"{case_id} was seen", 0.1, prerequisite=prerequisite)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from tfocheck.case import Case, Level, Outcome, Severity, Verdict
+from tfocheck.judging.trust import distrust
 from tfocheck.model.report import CaseResult
-from tfocheck.runner.run import distrust
 from tfocheck.server import probe as judging
 from tfocheck.server.probe import Probe, SettledError, Syn, UnansweredError, UnusableError
 from tfocheck.wire.evidence import FlowRecord

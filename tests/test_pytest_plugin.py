@@ -17,6 +17,7 @@ from pathlib import Path
 import junitparser
 import pytest
 from graded import command
+from roles import ROLES
 
 from tfocheck.case import Case, Level, Outcome, Severity, Verdict
 from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
@@ -45,7 +46,10 @@ def address(
 ) -> AddressReport:
     results = tuple(
         CaseResult(
-            Case(each, "4.2", Level.MUST, Severity.MAJOR, "t", "r", "e", "do", _never_run),
+            Case(
+                *(each, "4.2", Level.MUST, Severity.MAJOR, "t", "r", "e", "do", _never_run),
+                role=ROLES.get(each),
+            ),
             verdict,
             f"{each} \x1b seen",
             0.25,
@@ -328,7 +332,7 @@ def test_another_project_is_not_disturbed(tmp_path: Path) -> None:
 
             def test_nothing_of_ours_is_loaded(pytestconfig):
                 ours = {name for name in sys.modules if name.partition(".")[0] == "tfocheck"}
-                assert ours == {"tfocheck", "tfocheck.cli.pytest_plugin"}
+                assert ours == {"tfocheck", "tfocheck.cli", "tfocheck.cli.pytest_plugin"}
                 assert not {"scapy", "click", "pyroute2"} & set(sys.modules)
                 assert not any("tfocheck" in line for line in pytestconfig.getini("markers"))
             """

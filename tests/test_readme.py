@@ -41,14 +41,14 @@ def test_the_example_of_a_users_case_runs_as_printed() -> None:
 
 
 def test_the_baseline_in_the_readme_is_one(tmp_path: Path) -> None:
-    from tfocheck.judging import baseline
+    from tfocheck.judging import baseline, saving
     from tfocheck.runner.catalogue import load_cases
 
     written = README.partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "baseline.toml").write_text(written)
     [entry] = baseline.read(str(tmp_path / "baseline.toml"), "--baseline", load_cases()).entries
     assert f"baseline.toml line {entry.line}: {entry.case} at {entry.address} is mended" in README
-    assert all(f"# {line}\n" in written for line in baseline.HEAD)
+    assert all(f"# {line}\n" in written for line in saving.HEAD)
 
 
 def test_the_readme_names_every_exit_code() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from roles import ROLES
+
 from tfocheck.case import Case, Level, Outcome, Severity, Verdict
 from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.wire import options
@@ -37,6 +39,7 @@ def make_case(
         expected="acks the SYN alone, for the cookie is not one that it issued",
         advice=advice,
         run=_never_run,
+        role=ROLES.get(case_id),
     )
 
 

@@ -14,9 +14,10 @@ from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_r
 
 from tfocheck.case import Case, Level, Severity, Verdict
 from tfocheck.errors import UsageError
-from tfocheck.judging import baseline, grade
-from tfocheck.judging.baseline import Allowed, Baseline, Entry
-from tfocheck.judging.grade import Judgement, Kind
+from tfocheck.judging import baseline, grade, saving, trust
+from tfocheck.judging.grade import Judgement
+from tfocheck.judging.kind import Kind
+from tfocheck.model.baseline import Allowed, Baseline, Entry
 from tfocheck.model.report import CaseResult, Report
 from tfocheck.report import json_report, junit
 from tfocheck.report.table import Style, render, summary
@@ -53,7 +54,7 @@ def entry(case: str = "forged.random", allowed: Allowed = Allowed.FAIL, **more: 
 
 
 def judge(found: Report, *entries: Entry, strict: bool = False, complete: bool = True) -> Judgement:
-    marked, applied = Baseline("b.toml", entries).apply(found, TODAY)
+    marked, applied = trust.mark_known(found, Baseline("b.toml", entries), TODAY)
     return grade.judge(marked, strict=strict, complete=complete, baseline=applied)
 
 
@@ -372,7 +373,7 @@ def saved(found: Report, old: str = "", *, strict: bool = False) -> baseline.Sav
     if old:
         reader = baseline._Reader("b.toml", "--baseline", old, CATALOGUE)
         entries = tuple(reader.entries(tomllib.loads(old)))
-    new = baseline.save(judgement, Baseline("b.toml", entries, old), TODAY)
+    new = saving.save(judgement, Baseline("b.toml", entries, old), TODAY)
     assert new is not None
     return new
 
@@ -391,7 +392,7 @@ def test_what_is_saved_is_what_a_next_run_knows(tmp_path: Path, strict: bool) ->
     assert new.added == (3 if strict else 2)
     again = read(tmp_path, new.text)
     assert [each.address for each in again.entries][-1] == f"[{OTHER}]:443"
-    marked, _ = again.apply(found, TODAY)
+    marked, _ = trust.mark_known(found, again, TODAY)
     assert grade.judge(marked, strict=strict).exit_code == 0
     assert "\x1b" not in new.text
 
@@ -426,7 +427,7 @@ def test_what_is_not_decided_or_not_offered_is_not_saved() -> None:
 
 def test_nothing_is_saved_when_nothing_answered() -> None:
     judgement = grade.judge(report(control_syn=INCONCLUSIVE, forged_random=FAIL))
-    assert baseline.save(judgement, Baseline("b.toml"), TODAY) is None
+    assert saving.save(judgement, Baseline("b.toml"), TODAY) is None
 
 
 def test_severity_does_not_matter() -> None:

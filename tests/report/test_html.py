@@ -32,7 +32,7 @@ from test_machine_formats import report_of
 from tfocheck.case import Level, Verdict
 from tfocheck.cli.lab import check_in_lab
 from tfocheck.judging import grade
-from tfocheck.judging.baseline import Allowed, Applied, Entry
+from tfocheck.model.baseline import Allowed, Applied, Entry
 from tfocheck.model.report import Hop, Report
 from tfocheck.reference import answer
 from tfocheck.reference import http as reference_http
@@ -42,6 +42,7 @@ from tfocheck.runner.catalogue import load_cases
 from tfocheck.wire import options
 from tfocheck.wire.evidence import FlowRecord
 
+BENEFIT = "benefit.latency"
 ROOT = Path(__file__).parent.parent.parent
 MARKUP = b"<script>alert(1)</script>\x1b[2J]]>\x00\xff\"'&lt;<!--\n"
 
@@ -240,12 +241,12 @@ def test_the_chart_compares_plain_with_fast_open() -> None:
         timed_flow("plain", 0.042, cookie=None),
         timed_flow("Fast Open", 0.023, cookie=b"12345678"),
     ]
-    result = make_result(make_case(html.BENEFIT, section="1"), Verdict.INFO, flows=tuple(flows))
+    result = make_result(make_case(BENEFIT, section="1"), Verdict.INFO, flows=tuple(flows))
     page = page_of(make_report(make_address(results=(result,))))
     assert "19.0 ms saved" in page.text
     assert "median 41.0 ms, 2 connections" in page.text
     assert "median 22.0 ms, 2 connections" in page.text
-    without = make_result(make_case(html.BENEFIT, section="1"), Verdict.SKIP)
+    without = make_result(make_case(BENEFIT, section="1"), Verdict.SKIP)
     assert page_of(make_report(make_address(results=(without,)))).count("figure") == 0
 
 
@@ -383,7 +384,7 @@ def test_a_hostile_server_with_faults_on_every_screen(
     assert len(case.find_elements(By.CSS_SELECTOR, ".flow.decided .got.deciding")) == 1
 
     # What the chart is drawn from is what the case has measured.
-    seen = browser.find_element(By.ID, f"a1.{html.BENEFIT}").get_attribute("textContent") or ""
+    seen = browser.find_element(By.ID, f"a1.{BENEFIT}").get_attribute("textContent") or ""
     medians = re.search(r"first byte after ([\d.]+) ms .* plain, ([\d.]+) ms", seen)
     assert medians
     drawn = browser.find_element(By.CSS_SELECTOR, ".chart").text

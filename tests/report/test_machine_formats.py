@@ -15,7 +15,8 @@ from sample import HOSTILE, make_address, make_case, make_flow, make_report, mak
 
 from tfocheck.case import Level, Severity, Verdict
 from tfocheck.judging import grade
-from tfocheck.judging.grade import STEPS, Kind
+from tfocheck.judging.grade import STEPS
+from tfocheck.judging.kind import Kind
 from tfocheck.model.report import Report
 from tfocheck.report import github, json_lines, json_report, junit, schema
 

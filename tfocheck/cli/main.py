@@ -37,8 +37,8 @@ from tfocheck.server import payload
 from tfocheck.version import __version__
 
 if TYPE_CHECKING:
-    from tfocheck.judging.baseline import Baseline
     from tfocheck.judging.grade import Judgement
+    from tfocheck.model.baseline import Baseline
     from tfocheck.model.report import Report
     from tfocheck.runner.run import Settings
 
@@ -595,11 +595,11 @@ def prepare(
 
 
 def _judge(report: Report, options: Options, known: Baseline | None) -> Judgement:
-    from tfocheck.judging import grade
+    from tfocheck.judging import grade, trust
 
     applied = None
     if known is not None:
-        report, applied = known.apply(report, _today())
+        report, applied = trust.mark_known(report, known, _today())
     # With users' own cases beside ours, ours are still all there.
     complete = not (options.globs or options.excludes or options.sections or options.levels)
     return grade.judge(report, strict=options.strict, complete=complete, baseline=applied)
@@ -610,13 +610,14 @@ def _baselines(options: Options) -> tuple[Baseline | None, Baseline | None]:
     if options.baseline is None and options.save_baseline is None:
         return None, None
     from tfocheck.judging import baseline
+    from tfocheck.model.baseline import Baseline
     from tfocheck.report import write
 
     catalogue, known, saved = _load(options), None, None
     if options.baseline is not None:
         known = baseline.read(options.baseline, "--baseline", catalogue)
     if options.save_baseline is not None:
-        saved = baseline.Baseline(options.save_baseline)
+        saved = Baseline(options.save_baseline)
         if not write.is_stdout(saved.path) and os.path.isfile(saved.path):
             saved = baseline.read(saved.path, _SAVE_BASELINE, catalogue)
     return known, saved
@@ -877,10 +878,10 @@ def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageE
 
 
 def _save(judgement: Judgement, old: Baseline) -> None:
-    from tfocheck.judging import baseline
+    from tfocheck.judging import saving
     from tfocheck.report import write
 
-    new = baseline.save(judgement, old, _today())
+    new = saving.save(judgement, old, _today())
     if new is None:
         _complain(f"tfocheck: {_SAVE_BASELINE} {old.path}: nothing answered, so nothing was saved")
         return

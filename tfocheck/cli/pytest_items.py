@@ -31,10 +31,11 @@ import pytest
 
 from tfocheck.cli import main as cli
 from tfocheck.errors import TfocheckError
-from tfocheck.judging import grade
-from tfocheck.judging.grade import Conclusion, Kind
+from tfocheck.judging import grade, trust
+from tfocheck.judging.grade import Conclusion
+from tfocheck.judging.kind import Kind
 from tfocheck.model import escape
-from tfocheck.model.case import Case, Level, Verdict
+from tfocheck.model.case import Case, Level, Role, Verdict
 from tfocheck.model.report import AddressReport, CaseResult, Report
 from tfocheck.model.target import Target
 from tfocheck.report.explanation import explanation, seen, verdict
@@ -42,7 +43,7 @@ from tfocheck.report.ladder import ladder
 from tfocheck.runner.catalogue import with_prerequisites
 
 if TYPE_CHECKING:
-    from tfocheck.judging.baseline import Applied
+    from tfocheck.model.baseline import Applied
     from tfocheck.runner.run import Settings
 
 ROOT = "tfocheck"
@@ -238,7 +239,7 @@ class Plugin:
             return Found(_all_for_one(wanted, escape.text(str(error))))
         applied = None
         if self._baseline is not None:
-            report, applied = self._baseline.apply(report, datetime.date.today())
+            report, applied = trust.mark_known(report, self._baseline, datetime.date.today())
         return Found(endings(wanted, report, strict=self._strict), _notes(report, applied))
 
     @pytest.hookimpl(wrapper=True)
@@ -381,10 +382,11 @@ def _troubles(
     tested: Sequence[tuple[AddressReport, Conclusion]], case_ids: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with whole addresses: (the case that reports it, a text)."""
-    homes = {Kind.UNREACHABLE: grade.REACHABLE, Kind.NOT_OFFERED: grade.OFFERED}
+    homes = {Kind.UNREACHABLE: Role.REACHABLE, Kind.NOT_OFFERED: Role.OFFERED}
     for address, found in tested:
         if found.kind in homes:
-            home = homes[found.kind] if homes[found.kind] in case_ids else case_ids[0]
+            standing = address.by_role(homes[found.kind])
+            home = standing.case.id if standing and standing.case.id in case_ids else case_ids[0]
             lines = [f"{address.address}: {found.headline}", *found.advice]
             yield home, "\n".join(map(escape.text, lines))
 

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from tfocheck.doctor import netns
 from tfocheck.doctor.examination import Listener
 from tfocheck.errors import CannotError
-from tfocheck.judging.grade import Kind
+from tfocheck.judging.kind import Kind
+from tfocheck.model.case import Role
+from tfocheck.runner.catalogue import load_cases
 
-CASES = ("cookie.request", "open.data-acked", "forged.random")
+_ROLES = (Role.OFFERED, Role.HONOURED, Role.FORGED)
 """Whether Fast Open is offered, works, and is not open to everybody."""
 
 _WORKS = "a cookie comes, and opens with data; a forged one does not"
@@ -85,7 +87,7 @@ def _check(listener: Listener) -> list[Outside]:
     try:
         report = tfocheck.check(
             _literal(addresses[0], listening.port),
-            cases=CASES,
+            cases=[case.id for case in load_cases() if case.role in _ROLES],
             addresses=addresses,
         ).run()
     except CannotError as error:

@@ -1,4 +1,4 @@
-"""The baseline: a TOML file that people edit, of failures that are known and break no build.
+"""Reading a baseline: a TOML file that people edit, of failures that are known and break no build.
 
 ::
 
@@ -24,179 +24,22 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import enum
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfocheck.errors import UsageError
-from tfocheck.judging import grade
-from tfocheck.model import target as targets
-from tfocheck.model.case import Case, Verdict
-from tfocheck.model.report import AddressReport, CaseResult, Report
-
-if TYPE_CHECKING:
-    from tfocheck.judging.grade import Judgement
+from tfocheck.model.baseline import ANYWHERE, Allowed, Baseline, Entry
+from tfocheck.model.case import Case, Role, Verdict
+from tfocheck.model.target import join, parse, parse_literal
 
 FORMAT = 1
-ANYWHERE = "*"
 
 _REQUIRED = ("case", "address", "verdict", "reason")
 _KEYS = (*_REQUIRED, "expires")
 _ENTRY = re.compile(r"\s*\[\[\s*(?:known|\"known\"|'known')\s*\]\]")
-HEAD = (
-    "What tfocheck found and is known: it breaks no build, while anything else still does.",
-    "Say in each reason why it may stay, and until when: expires = 2027-12-31 (optional).",
-    'address is an IP address, with or without its port, or "*" for all.',
-)
-
-
-class Allowed(enum.StrEnum):
-    """What an entry can allow."""
-
-    FAIL = "fail"
-    WARN = "warn"
-    INCONCLUSIVE = "inconclusive"
-    NOT_OFFERED = "not-offered"
-
-
-_COVERED = {
-    Allowed.FAIL: (Verdict.FAIL, Verdict.WARN),
-    Allowed.WARN: (Verdict.WARN,),
-    Allowed.INCONCLUSIVE: (Verdict.INCONCLUSIVE,),
-    Allowed.NOT_OFFERED: (Verdict.SKIP,),
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One known verdict; ``address`` is a literal, literal:port or ``*``; ``line`` counts from 1.
-
-    ``line`` is None where the file is written so that it can't be told.
-    """
-
-    case: str
-    address: str
-    allowed: Allowed
-    reason: str
-    expires: datetime.date | None = None
-    line: int | None = None
-
-    def is_about(self, address: AddressReport) -> bool:
-        """Whether the entry holds at this address."""
-        place = targets.join(address.address, address.port)
-        return self.address in (ANYWHERE, address.address, place)
-
-    def covers(self, result: CaseResult) -> bool:
-        """Whether the entry allows this verdict, at whatever address."""
-        return self.case == result.case.id and result.verdict in _COVERED[self.allowed]
-
-    def has_expired(self, today: datetime.date) -> bool:
-        """Whether its last day is over."""
-        return self.expires is not None and self.expires < today
-
-    @property
-    def precision(self) -> int:
-        """Of two entries for one verdict, the one that names the place better gives the reason."""
-        return 0 if self.address == ANYWHERE else len(self.address)
-
-    @property
-    def shown_reason(self) -> str:
-        """The reason, and until when it holds."""
-        return self.reason if self.expires is None else f"{self.reason} (until {self.expires})"
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What became of a baseline's entries in a run.
-
-    ``mended`` are those whose cases hold now wherever they were run; ``expired`` those that would
-    have allowed something but have run out; ``elsewhere`` is the number of entries about addresses
-    that were not tested.
-    """
-
-    path: str
-    mended: tuple[Entry, ...] = ()
-    expired: tuple[Entry, ...] = ()
-    elsewhere: int = 0
-
-    def where(self, entry: Entry) -> str:
-        """File and line of an entry."""
-        return self.path if entry.line is None else f"{self.path} line {entry.line}"
-
-    @property
-    def notes(self) -> list[str]:
-        """A line for each thing that somebody has to see to."""
-        lines = [
-            f"{self.where(entry)}: {entry.case} at {entry.address} is mended: the entry can go"
-            for entry in self.mended
-        ]
-        lines += [
-            f"{self.where(entry)}: {entry.case} at {entry.address} expired on {entry.expires}: "
-            f"its {entry.allowed} counts again"
-            for entry in self.expired
-        ]
-        if self.elsewhere:
-            entries = "1 entry is" if self.elsewhere == 1 else f"{self.elsewhere} entries are"
-            lines.append(f"{self.path}: {entries} about addresses that were not tested")
-        return lines
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A baseline file: its entries, and its text to keep the comments of."""
-
-    path: str
-    entries: tuple[Entry, ...] = ()
-    text: str = ""
-
-    def apply(self, report: Report, today: datetime.date) -> tuple[Report, Applied]:
-        """The report with ``CaseResult.known`` set where an entry allows the verdict."""
-        expired: dict[Entry, None] = {}
-
-        def marked(address: AddressReport, result: CaseResult) -> CaseResult:
-            found = [e for e in self.entries if e.is_about(address) and e.covers(result)]
-            live = [entry for entry in found if not entry.has_expired(today)]
-            if live:
-                best = max(live, key=lambda entry: entry.precision)
-                return replace(result, known=best.shown_reason)
-            expired.update(dict.fromkeys(found))
-            return result
-
-        addresses = tuple(
-            address
-            if grade.conclude(address).kind is grade.Kind.UNREACHABLE
-            else replace(address, results=tuple(marked(address, each) for each in address.results))
-            for address in report.addresses
-        )
-        applied = Applied(
-            self.path,
-            mended=tuple(entry for entry in self.entries if _is_mended(entry, report)),
-            expired=tuple(expired),
-            elsewhere=sum(not any(map(e.is_about, report.addresses)) for e in self.entries),
-        )
-        return replace(report, addresses=addresses), applied
-
-    def allows(self, address: AddressReport, result: CaseResult) -> bool:
-        """Whether there is an entry for this verdict, be it one that has expired."""
-        return any(entry.is_about(address) and entry.covers(result) for entry in self.entries)
-
-
-def _is_mended(entry: Entry, report: Report) -> bool:
-    verdicts = [
-        result.verdict
-        for address in report.addresses
-        if entry.is_about(address)
-        for result in address.results
-        if result.case.id == entry.case
-    ]
-    return bool(verdicts) and all(v in (Verdict.PASS, Verdict.INFO) for v in verdicts)
-
-
-# Reading
 
 
 def read(path: str, option: str, catalogue: Sequence[Case]) -> Baseline:
@@ -229,6 +72,7 @@ class _Reader:
         self._lines = text.splitlines()
         self._catalogue = {case.id: case for case in catalogue}
         self._rested_on = {need for case in catalogue for need in case.needs}
+        self._offered = next((c.id for c in catalogue if c.role is Role.OFFERED), "")
 
     def entries(self, document: Mapping[str, Any]) -> Iterator[Entry]:
         """All entries, checked. Raises UsageError."""
@@ -290,7 +134,7 @@ class _Reader:
                 "(see tfocheck --list)",
                 line,
             )
-        if case == grade.REACHABLE:
+        if self._catalogue[case].role is Role.REACHABLE:
             raise self._error(
                 f"{name}{case} can't be known to fail: without it a target is unreachable", line
             )
@@ -302,10 +146,10 @@ class _Reader:
         has_port = "]:" in text or text.count(":") == 1
         try:
             if not has_port:
-                return targets.parse_literal(text, "address").partition("%")[0]
-            place = targets.parse(text)
+                return parse_literal(text, "address").partition("%")[0]
+            place = parse(text)
             if place.family is not None:
-                return targets.join(place.host.partition("%")[0], place.port)
+                return join(place.host.partition("%")[0], place.port)
         except UsageError:
             pass
         raise self._error(
@@ -318,9 +162,9 @@ class _Reader:
         if text not in list(Allowed):
             raise self._error(f"{name}verdict {text!r}: {self._why_not(text)}", line)
         allowed = Allowed(text)
-        if allowed is Allowed.NOT_OFFERED and case != grade.OFFERED:
+        if allowed is Allowed.NOT_OFFERED and case != self._offered:
             raise self._error(
-                f"{name}verdict 'not-offered' goes with case {grade.OFFERED!r} only", line
+                f"{name}verdict 'not-offered' goes with case {self._offered!r} only", line
             )
         if allowed is Allowed.INCONCLUSIVE and case in self._rested_on:
             raise self._error(
@@ -335,7 +179,7 @@ class _Reader:
             case Verdict.PASS | Verdict.INFO:
                 return "that breaks no build"
             case Verdict.SKIP:
-                return f"that breaks no build; for {grade.OFFERED} write not-offered"
+                return f"that breaks no build; for {self._offered} write not-offered"
             case Verdict.ERROR:
                 return "that is tfocheck's own fault, please report it instead"
         return f"must be one of {', '.join(Allowed)}{_meant(text, list(Allowed))}"
@@ -369,100 +213,3 @@ class _Reader:
 def _meant(typed: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(typed, list(known), n=1)
     return f", did you mean {close[0]}?" if close else ""
-
-
-# Saving
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A baseline to write: its text, how many entries are new, and what was left out and why."""
-
-    text: str
-    added: int
-    left_out: tuple[str, ...] = ()
-
-
-def save(judgement: Judgement, old: Baseline, today: datetime.date) -> Saved | None:
-    """The old baseline with an entry more for each failure that it does not have.
-
-    With ``strict`` warnings are failures. What is there stays, comments too. None when no address
-    could be reached: what is not known then must not become an empty baseline.
-    """
-    import tomlkit
-
-    # An entry that follows a last line without its end would become a part of that line.
-    text = old.text if old.text.endswith("\n") else f"{old.text}\n"
-    document = tomlkit.parse(text) if text.strip() else _new_document()
-    reached = [
-        address
-        for address, found in zip(judgement.report.addresses, judgement.conclusions, strict=True)
-        if found.kind not in (grade.Kind.UNREACHABLE, grade.Kind.NOT_TESTED)
-    ]
-    if not reached:
-        return None
-    counting = (Verdict.FAIL, Verdict.WARN) if judgement.strict else (Verdict.FAIL,)
-    added = 0
-    for address in reached:
-        for result in address.results:
-            if result.verdict in counting and not old.allows(address, result):
-                _append(document, _table(address, result, today))
-                added += 1
-    return Saved(tomlkit.dumps(document), added, tuple(_left_out(judgement, reached)))
-
-
-def _new_document() -> Any:
-    import tomlkit
-
-    document = tomlkit.document()
-    for line in HEAD:
-        document.add(tomlkit.comment(line))
-    document["format"] = FORMAT
-    document.add(tomlkit.nl())
-    return document
-
-
-def _table(address: AddressReport, result: CaseResult, today: datetime.date) -> dict[str, str]:
-    from tfocheck.model import escape
-
-    return {
-        "case": result.case.id,
-        "address": targets.join(address.address, address.port),
-        "verdict": result.verdict.value,
-        "reason": f"seen on {today}: {escape.text(result.seen)}",
-    }
-
-
-def _append(document: Any, values: Mapping[str, str]) -> None:
-    import tomlkit
-
-    if "known" not in document:
-        document["known"] = tomlkit.aot()
-    known = document["known"]
-    inline = isinstance(known, tomlkit.items.Array)
-    table = tomlkit.inline_table() if inline else tomlkit.table()
-    if known and not inline:
-        table.trivia.indent = "\n"  # an empty line between entries
-    table.update(values)
-    known.append(table)
-
-
-def _left_out(judgement: Judgement, reached: Sequence[AddressReport]) -> Iterator[str]:
-    undecided = sum(
-        result.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR) and result.known is None
-        for address in reached
-        for result in address.results
-    )
-    if undecided:
-        cases = "1 case that was" if undecided == 1 else f"{undecided} cases that were"
-        yield f"{cases} not decided"
-    for address in reached:
-        offered = address.result(grade.OFFERED)
-        if offered is not None and offered.verdict is Verdict.SKIP and offered.known is None:
-            yield (
-                f"that {address.address} does not offer Fast Open (if it need not, add an entry "
-                f"for {grade.OFFERED} with the verdict not-offered)"
-            )
-    missing = len(judgement.report.addresses) - len(reached) + len(judgement.report.errors)
-    if missing:
-        yield "1 address without an answer" if missing == 1 else f"{missing} without an answer"

@@ -9,13 +9,23 @@ from tfocheck.wire.evidence import FlowRecord
 
 
 @dataclass(frozen=True)
+class Revision:
+    """Why a result is not what its case returned: the verdict and the finding that it had."""
+
+    verdict: Verdict
+    seen: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The verdict on one case at one address.
 
     ``address`` is the literal that was tested; ``duration`` is in seconds; ``flows`` are the
     packets that prove the verdict; ``prerequisite`` is set when the user did not select the case
     but another case rests on it; ``traceback`` is there for verdict *error* only; ``conclusive`` as
-    in ``Outcome``; ``known`` is the baseline's reason when it allows this verdict.
+    in ``Outcome``; ``known`` is the baseline's reason when it allows this verdict;
+    ``revisions`` are what ``judging.trust`` made of it, in order.
     """
 
     case: Case
@@ -28,6 +38,7 @@ class CaseResult:
     conclusive: bool = False
     address: str = ""
     known: str | None = None
+    revisions: tuple[Revision, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfocheck.judging import grade
+from tfocheck.judging.kind import is_path_fault
 from tfocheck.model import escape
 from tfocheck.model.case import Verdict
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def verdict(result: CaseResult) -> str:
     """The verdict in words: a fault of the path is not called the server's."""
-    word = "path fault" if grade.is_path_fault(result) else result.verdict.value
+    word = "path fault" if is_path_fault(result) else result.verdict.value
     return word if result.known is None else f"{word} (known)"
 
 

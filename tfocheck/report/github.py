@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfocheck.judging.grade import Kind, breaks_build, count, whole_address, worst
+from tfocheck.judging.grade import count, whole_address, worst
+from tfocheck.judging.kind import Kind, breaks_build
 from tfocheck.model import escape
 from tfocheck.model.case import Severity, Verdict
 from tfocheck.model.report import CaseResult

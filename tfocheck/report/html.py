@@ -27,8 +27,9 @@ from markupsafe import Markup
 
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement
+from tfocheck.judging.kind import Kind, is_path_fault
 from tfocheck.model import escape
-from tfocheck.model.case import Severity, Verdict
+from tfocheck.model.case import Role, Severity, Verdict
 from tfocheck.model.target import join
 from tfocheck.report import explanation, svg
 from tfocheck.report.ladder import MOST_RUNGS, relative_numbers
@@ -37,9 +38,6 @@ from tfocheck.report.table import caveats
 if TYPE_CHECKING:
     from tfocheck.model.report import AddressReport, CaseResult
     from tfocheck.wire.evidence import FlowRecord
-
-BENEFIT = "benefit.latency"
-"""The case whose connections the chart of first-byte times is made of."""
 
 MOST_FLOWS = 6
 MOST_FLOWS_OF_PROBLEMS = 12
@@ -221,9 +219,7 @@ def _targets(judgement: Judgement) -> tuple[TargetView, ...]:
 def _worst(addresses: Iterable[AddressView]) -> str | None:
     # An address that could not be tried from here says nothing about the server.
     conclusions = [address.conclusion for address in addresses]
-    return grade.worst(
-        found.grade for found in conclusions if found.kind is not grade.Kind.NOT_TESTED
-    )
+    return grade.worst(found.grade for found in conclusions if found.kind is not Kind.NOT_TESTED)
 
 
 def _address(
@@ -259,7 +255,7 @@ def _gravity(view: CaseView) -> tuple[bool, bool, int, int]:
     severity = result.case.severity
     weight = list(Severity).index(severity) if severity else len(Severity)
     known = result.known is not None
-    return known, not grade.is_path_fault(result), PROBLEMS.index(result.verdict), weight
+    return known, not is_path_fault(result), PROBLEMS.index(result.verdict), weight
 
 
 def _is_open(result: CaseResult) -> bool:
@@ -378,7 +374,7 @@ def _left_out(flows: Sequence[FlowRecord], chosen: Sequence[FlowRecord]) -> str:
 
 
 def _chart(address: AddressReport) -> svg.Chart | None:
-    result = address.result(BENEFIT)
+    result = address.by_role(Role.BENEFIT)
     if result is None:
         return None
     plain: list[float] = []

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tfocheck.judging.grade import Conclusion, Judgement, Kind
+from tfocheck.judging.grade import Conclusion, Judgement
+from tfocheck.judging.kind import Kind
 from tfocheck.model import escape
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport

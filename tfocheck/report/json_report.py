@@ -19,7 +19,7 @@ from tfocheck.model import escape
 from tfocheck.report.ladder import describe_options, relative_numbers
 
 if TYPE_CHECKING:
-    from tfocheck.judging.baseline import Applied, Entry
+    from tfocheck.model.baseline import Applied, Entry
     from tfocheck.model.case import Case
     from tfocheck.model.report import AddressReport, CaseResult, Hop
     from tfocheck.wire.evidence import Captured, FlowRecord

@@ -28,7 +28,8 @@ from xml.etree import ElementTree
 import junit_xml
 
 from tfocheck.judging import grade
-from tfocheck.judging.grade import Conclusion, Judgement, Kind
+from tfocheck.judging.grade import Conclusion, Judgement
+from tfocheck.judging.kind import Kind, is_broken, is_path_fault
 from tfocheck.model import escape
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import CaseResult
@@ -140,11 +141,11 @@ def _test_case(
             case.add_error_info(escape.text(whole.headline), advice or None, whole.kind.value)
         case _ if result.known is not None:
             case.add_skipped_info(f"known: {escape.text(result.known)}; {result.verdict}: {seen}")
-        case Verdict.FAIL if grade.is_path_fault(result):
+        case Verdict.FAIL if is_path_fault(result):
             case.add_error_info(seen, explanation, Kind.PATH.value)
         case Verdict.FAIL:
             case.add_failure_info(seen, explanation, severity)
-        case Verdict.WARN if grade.is_broken(result, strict=strict):
+        case Verdict.WARN if is_broken(result, strict=strict):
             case.add_failure_info(seen, explanation, "warn")
         case Verdict.INCONCLUSIVE | Verdict.ERROR:
             case.add_error_info(seen, explanation, result.verdict.value)

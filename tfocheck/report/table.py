@@ -19,9 +19,10 @@ from typing import TextIO
 from tabulate import MIN_PADDING, tabulate
 
 from tfocheck.judging import grade
-from tfocheck.judging.grade import Conclusion, Judgement, Kind
+from tfocheck.judging.grade import Conclusion, Judgement
+from tfocheck.judging.kind import Kind, path_faults
 from tfocheck.model import escape
-from tfocheck.model.case import Case, Verdict
+from tfocheck.model.case import Case, Role, Verdict
 from tfocheck.model.report import AddressReport, CaseResult
 from tfocheck.report import explanation
 from tfocheck.report.ladder import ladders
@@ -161,7 +162,7 @@ def _verdicts(target: str, addresses: Sequence[AddressReport], style: Style) -> 
 def _findings(address: AddressReport, style: Style, *, placed: bool) -> str:
     """What is wrong, first of all, and the route as far as it was looked at."""
     failed = [result for result in address.results if result.verdict is Verdict.FAIL]
-    path = grade.path_faults(address)
+    path = path_faults(address)
     lines: list[str] = []
     place = f" at {address.address}" if placed else ""
     for result in (path or failed)[:MOST_FINDINGS]:
@@ -187,10 +188,10 @@ def _route(address: AddressReport, style: Style) -> list[str]:
         ]
         for hop in address.hops
     ]
-    proxy = address.result("path.proxy")
+    proxy = address.by_role(Role.PROXY)
     note = "-"
     if proxy is not None and proxy.verdict is Verdict.FAIL:
-        note = "answers from here already, see path.proxy"
+        note = f"answers from here already, see {proxy.case.id}"
     end = escape.text(f"{address.address}, the target")
     rows.append([str(len(rows) + 1), end, _milliseconds(address.rtt), note])
     if style.width is not None:
@@ -326,7 +327,7 @@ def _explanations(
     entries = [
         (result, where)
         for result, where in _merged(silent, _EXPLAINED)
-        if result.case.id == grade.REACHABLE
+        if result.case.role is Role.REACHABLE
     ]
     by_verdict: dict[tuple[object, ...], list[tuple[CaseResult, list[str]]]] = {}
     for result, where in [*entries, *_merged(loud, _EXPLAINED)]:

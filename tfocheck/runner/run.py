@@ -15,7 +15,8 @@ from typing import Protocol
 from tfocheck.engine.lane import Lane
 from tfocheck.engine.ports import Wire
 from tfocheck.errors import CannotError, UnreachableError
-from tfocheck.model.case import Case, Level, Outcome, Turn, Verdict
+from tfocheck.judging import trust
+from tfocheck.model.case import Case, Outcome, Turn, Verdict
 from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.model.target import Address, Target
 from tfocheck.runner.target import resolve
@@ -26,7 +27,6 @@ from tfocheck.version import __version__
 from tfocheck.wire.evidence import FlowRecord
 
 TARGETS_AT_ONCE = 4
-ONE_KEY = "farm.one-key"
 
 _HOLDS = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
 
@@ -207,61 +207,6 @@ def _traffic(session: Session) -> Traffic:
     )
 
 
-def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> CaseResult:
-    """Nothing may rest on an absence if the capture lost packets or the port guard failed.
-
-    Both numbers are what happened while the case was running.
-    """
-    if not result.flows or result.verdict not in (*_HOLDS, Verdict.FAIL):
-        return result
-    if kernel_resets:
-        # Then even what was seen may be the answer to the reset.
-        reason = "the local kernel reset a guarded port (a server with TTL 255 on the same link?)"
-    elif capture_drops and not result.conclusive:
-        reason = f"the capture lost {capture_drops} packets"
-    else:
-        return result
-    return replace(
-        result,
-        verdict=Verdict.INCONCLUSIVE,
-        seen=f"{reason}, so this may be wrong: {result.verdict}: {result.seen}",
-    )
-
-
-def behind_faults(results: Sequence[CaseResult]) -> list[CaseResult]:
-    """Leave out what can't be judged because of what was found on the way, or behind the address.
-
-    A fault of the path is not the server's: what failed or stayed open beside it is skipped. So is
-    what stayed open because the servers of a farm do not agree. What one packet proves, stays.
-    """
-    faults = [
-        result
-        for result in results
-        if result.verdict is Verdict.FAIL
-        and (result.case.level is Level.PATH or result.case.id == ONE_KEY)
-    ]
-    path = [fault for fault in faults if fault.case.level is Level.PATH]
-    faults = path or faults
-    cause = faults[0].case.id if faults else ""
-
-    def is_explained(result: CaseResult) -> bool:
-        if result.case.level is Level.PATH or result in faults:
-            return False
-        broken = result.verdict in (Verdict.FAIL, Verdict.WARN)
-        return (broken and not result.conclusive) or result.verdict is Verdict.INCONCLUSIVE
-
-    return [
-        replace(
-            result,
-            verdict=Verdict.SKIP,
-            seen=f"can't be judged: see {cause} (fail)",
-        )
-        if faults and is_explained(result)
-        else result
-        for result in results
-    ]
-
-
 class _Runner:
     """Runs the cases of one address: each as soon as what it needs has passed."""
 
@@ -279,7 +224,7 @@ class _Runner:
     def results(self) -> list[CaseResult]:
         """All results in the order of the cases, with all that was captured by now."""
         found = [self._results[case.id].result() for case in self._settings.cases]
-        found = behind_faults(found)
+        found = trust.behind_faults(found)
         return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
 
     def controls(self) -> tuple[FlowRecord, ...]:
@@ -337,7 +282,7 @@ class _Runner:
             conclusive=outcome.conclusive,
             address=self._session.address,
         )
-        result = distrust(
+        result = trust.distrust(
             result,
             self._session.wire.losses().capture_drops - drops,
             sum(flow.kernel_resets for flow in probe.flows),

@@ -1,0 +1,138 @@
+"""What an address came to, apart from any letter: it conforms, fails, can't be reached, and so on.
+
+These decide, for the letter, the exit code, strict runs, JUnit and baseline alike, what counts
+against whom.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+
+from tfocheck.model.case import Level, Role, Severity, Verdict
+from tfocheck.model.report import AddressReport, CaseResult
+
+HELD = (Verdict.PASS, Verdict.INFO)
+UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.ERROR)
+_DECIDED = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
+_WEIGHT = {Severity.CRITICAL: 0, Severity.MAJOR: 1, Severity.MINOR: 2, None: 3}
+
+
+class Kind(enum.StrEnum):
+    """What a run came to, for one address."""
+
+    CONFORMS = "conforms"
+    KNOWN = "known"
+    FAILED = "failed"
+    NOT_OFFERED = "not-offered"
+    UNREACHABLE = "unreachable"
+    PATH = "path"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TESTED = "not-tested"
+
+
+def kind_of(report: AddressReport, strict: bool = False) -> Kind:
+    """What the address came to; one that could not be tried is ``NOT_TESTED``."""
+    if report.not_tested is not None:
+        return Kind.NOT_TESTED
+    kind = _kind_of_all(report, strict)
+    if kind in (Kind.CONFORMS, Kind.UNREACHABLE) or not known(report):
+        return kind
+    kind = _kind_of_all(_forgiven(report), strict)
+    return Kind.KNOWN if kind is Kind.CONFORMS else kind
+
+
+def known(report: AddressReport) -> list[CaseResult]:
+    """What a baseline allows."""
+    return [result for result in report.results if result.known is not None]
+
+
+def _forgiven(report: AddressReport) -> AddressReport:
+    """The report as if what is known held; what is known to be undecided is not there at all."""
+    results: list[CaseResult] = []
+    for result in report.results:
+        if result.known is None:
+            results.append(result)
+        elif result.verdict is Verdict.SKIP:
+            # Not offered, as somebody wrote down: that is an answer to all that is asked here.
+            results.append(replace(result, verdict=Verdict.PASS, prerequisite=False))
+        elif result.verdict is not Verdict.INCONCLUSIVE:
+            results.append(replace(result, verdict=Verdict.PASS))
+    return replace(report, results=tuple(results))
+
+
+def _kind_of_all(report: AddressReport, strict: bool) -> Kind:
+    control = report.by_role(Role.REACHABLE)
+    if control is not None and control.verdict is Verdict.ERROR:
+        return Kind.INCONCLUSIVE
+    if control is not None and control.verdict not in HELD:
+        return Kind.UNREACHABLE
+    if of_server(report, *_counting(strict)):
+        return Kind.FAILED
+    if path_faults(report):
+        return Kind.PATH
+    if with_verdict(report, Verdict.ERROR):
+        return Kind.INCONCLUSIVE
+    if not is_offered(report):
+        return Kind.NOT_OFFERED
+    if with_verdict(report, Verdict.INCONCLUSIVE):
+        return Kind.INCONCLUSIVE
+    # Nothing passes vacuously: what was asked for must have been decided, not its prerequisites.
+    if not any(r.verdict in _DECIDED and not r.prerequisite for r in report.results):
+        return Kind.INCONCLUSIVE
+    return Kind.CONFORMS
+
+
+def is_broken(result: CaseResult, *, strict: bool = False) -> bool:
+    """Whether the server failed this, as nobody knew: that is what exit code 1 stands for."""
+    counts = result.verdict in _counting(strict) and result.case.level is not Level.PATH
+    return counts and result.known is None
+
+
+def is_path_fault(result: CaseResult) -> bool:
+    """Whether what lies between here and the address failed this, and not the server."""
+    return result.verdict is Verdict.FAIL and result.case.level is Level.PATH
+
+
+def breaks_build(result: CaseResult, *, strict: bool = False) -> bool:
+    """Whether this alone keeps the exit code from being 0."""
+    if result.known is not None:
+        return False
+    return is_broken(result, strict=strict) or result.verdict in (Verdict.FAIL, *UNDECIDED)
+
+
+def holds(report: AddressReport, role: Role) -> bool:
+    """Whether the case of that role was run and holds."""
+    result = report.by_role(role)
+    return result is not None and result.verdict in HELD
+
+
+def with_verdict(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
+    """The results that have one of these verdicts."""
+    return [result for result in report.results if result.verdict in verdicts]
+
+
+def broken(report: AddressReport, strict: bool) -> list[CaseResult]:
+    """What the server failed and is not known, the worst first."""
+    found = [result for result in report.results if is_broken(result, strict=strict)]
+    return sorted(found, key=lambda result: _WEIGHT[result.case.severity])
+
+
+def path_faults(report: AddressReport) -> list[CaseResult]:
+    """What is wrong between here and the address."""
+    return list(filter(is_path_fault, report.results))
+
+
+def of_server(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
+    """The same, without what is about the path."""
+    return [each for each in with_verdict(report, *verdicts) if each.case.level is not Level.PATH]
+
+
+def _counting(strict: bool) -> tuple[Verdict, ...]:
+    return (Verdict.FAIL, Verdict.WARN) if strict else (Verdict.FAIL,)
+
+
+def is_offered(report: AddressReport) -> bool:
+    """Whether cookies come, as far as was asked."""
+    result = report.by_role(Role.OFFERED)
+    return result is None or result.verdict is not Verdict.SKIP
