@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, case
-from tfocheck.engine.flow import Flow
-from tfocheck.engine.lane import SLOW_PATH
-from tfocheck.server.probe import Probe, UnansweredError, UnusableError
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    SLOW_PATH,
+    FastOpen,
+    Flow,
+    Level,
+    Outcome,
+    Probe,
+    Role,
+    UnansweredError,
+    UnusableError,
+    case,
+)
 
 PAIRS = 5
 
@@ -28,6 +36,7 @@ PAIRS = 5
     "comes back for it: up to a round trip for each new connection on a long path, next to "
     "nothing on a short one.",
     needs=FAST_OPEN_WORKS,
+    once=True,
 )
 async def latency(probe: Probe) -> Outcome:
     """
@@ -40,13 +49,13 @@ async def latency(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     5 such pairs (side by side on a slow path); the medians are compared
     """
-    if await probe.application_is_mute():
+    if await probe.application.is_mute():
         return probe.skipped("the application answers nothing that could be timed")
     plain: list[float] = []
     fast: list[float] = []
     round_trips: list[float] = []
     # On a fast path one would disturb the other's time, on a slow one each would take its time.
-    slow = (probe.session.round_trips.smallest or 0.0) >= SLOW_PATH
+    slow = (probe.round_trips.smallest or 0.0) >= SLOW_PATH
     tries = 3 * PAIRS + probe.attempts
     while len(fast) < PAIRS and tries > 0:
         count = min(tries, PAIRS - len(fast)) if slow else 1
@@ -82,7 +91,7 @@ async def _timed_pair(probe: Probe) -> tuple[float, float, float] | None:
         async with probe.alone("Fast Open", FastOpen(probe.cookie), data=data) as flow:
             if flow.acknowledged != 1 + len(data):
                 return None
-            await probe.early_answer(flow)
+            await probe.application.early_answer(flow)
             opened = await _first_byte(probe, flow, None)
     except (UnansweredError, UnusableError):
         return None
@@ -93,7 +102,7 @@ async def _timed_pair(probe: Probe) -> tuple[float, float, float] | None:
 
 async def _first_byte(probe: Probe, flow: Flow, data: bytes | None) -> float | None:
     """Seconds from our SYN to the first byte of the answer."""
-    await probe.serves(flow, data)
+    await probe.application.serves(flow, data)
     if flow.first_data_time is None or flow.syn_time is None:
         return None
     return flow.first_data_time - flow.syn_time

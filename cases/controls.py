@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from tfocheck.case import Level, Outcome, Role, Severity, Verdict, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import Probe, how_unanswered
-from tfocheck.wire import options as tcp_options
+from tfocheck.case import (
+    Agreement,
+    Fact,
+    Flow,
+    Level,
+    Outcome,
+    Probe,
+    Role,
+    Severity,
+    Verdict,
+    case,
+    how_unanswered,
+    tcp_options,
+)
 
 UNASSIGNED_KIND = 64
 """Unassigned in IANA's registry of TCP option kinds."""
@@ -32,6 +42,8 @@ STAGGER = 0.35
     "would mean anything.",
     needs=(),
     faults=("resets-syn",),
+    learns=(Fact.SERVER_MSS,),
+    once=True,
 )
 async def plain_syn(probe: Probe) -> Outcome:
     """
@@ -40,18 +52,16 @@ async def plain_syn(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     several SYNs at once, and more until one is answered, up to 9
     """
-    session = probe.session
     flows: list[Flow] = []
     first = asyncio.Event()
 
     async def knock() -> None:
-        flow = probe.new_flow("plain SYN")
+        flow = probe.knock("plain SYN")
         flows.append(flow)
-        session.answerable.append(flow)
-        await flow.send_syn(session.syn_options(flow=flow))
-        await flow.wait(lambda: flow.is_answered, session.timeout)
-        session.learn_round_trip(flow)
-        session.close_later(flow)
+        await flow.send_syn(probe.syn_options(flow=flow))
+        await flow.wait(lambda: flow.is_answered, probe.timeout)
+        probe.learn_round_trip(flow)
+        probe.close_later(flow)
         if flow.syn_ack is not None or how_unanswered(flow) != "no answer":
             first.set()
 
@@ -61,7 +71,7 @@ async def plain_syn(probe: Probe) -> Outcome:
             await asyncio.wait(knocks, timeout=STAGGER)
             if first.is_set():
                 # One has come: the others are as fast, or lost.
-                await asyncio.wait(knocks, timeout=0.05 + 2 * session.round_trip)
+                await asyncio.wait(knocks, timeout=0.05 + 2 * probe.round_trip)
                 break
             if len(knocks) < MOST_SYNS:
                 knocks.append(asyncio.create_task(knock()))
@@ -75,12 +85,13 @@ async def plain_syn(probe: Probe) -> Outcome:
 
     for flow in flows:
         syn_ack = flow.syn_ack
-        if syn_ack is not None and session.round_trips.smallest is not None:
+        if syn_ack is not None and probe.round_trips.smallest is not None:
             flow.decided = True
-            probe.point_out(flow, syn_ack)
-            session.server_mss = syn_ack.segment.option_list.mss
-            mss = f"MSS {session.server_mss}" if session.server_mss else "no MSS option"
-            smallest = session.round_trips.smallest * 1000
+            probe.evidence.point_out(flow, syn_ack)
+            announced = syn_ack.segment.option_list.mss
+            probe.facts.learn(Fact.SERVER_MSS, announced)
+            mss = f"MSS {announced}" if announced else "no MSS option"
+            smallest = probe.round_trips.smallest * 1000
             return probe.passed(f"SYN-ACK after {smallest:.2f} ms, {mss}", conclusive=True)
     answers = {how_unanswered(flow) for flow in flows}
     errors = sorted(answers - {"no answer"})
@@ -106,6 +117,7 @@ async def plain_syn(probe: Probe) -> Outcome:
     "through, a box on the way is to blame for missing cookies, not the server's settings.",
     needs=("control.syn",),
     faults=("drops-unknown-option",),
+    agree=Agreement(unanswered=f"a SYN with an option of the unassigned kind {UNASSIGNED_KIND}"),
 )
 async def unknown_option(probe: Probe) -> Outcome:
     """
@@ -113,18 +125,12 @@ async def unknown_option(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1
     -> RST,ACK (half-open)
     """
-
-    async def attempt() -> Outcome:
-        strange = tcp_options.Option(UNASSIGNED_KIND, bytes(8))
-        options = tcp_options.encode((tcp_options.mss(1400), strange))
-        async with probe.beside_others("unknown option", options=options):
-            return probe.passed(
-                f"SYN with option kind {UNASSIGNED_KIND}: answered by a SYN-ACK", conclusive=True
-            )
-
-    return await probe.agree(
-        attempt, unanswered=f"a SYN with an option of the unassigned kind {UNASSIGNED_KIND}"
-    )
+    strange = tcp_options.Option(UNASSIGNED_KIND, bytes(8))
+    options = tcp_options.encode((tcp_options.mss(1400), strange))
+    async with probe.beside_others("unknown option", options=options):
+        return probe.passed(
+            f"SYN with option kind {UNASSIGNED_KIND}: answered by a SYN-ACK", conclusive=True
+        )
 
 
 @case(
@@ -146,6 +152,8 @@ async def unknown_option(probe: Probe) -> Outcome:
     "against just that.",
     needs=("control.syn",),
     faults=("accept-without-option", "loses-plain-data"),
+    learns=(Fact.ACKNOWLEDGES_PLAIN_DATA, Fact.SILENCES),
+    once=True,
 )
 async def data_on_plain_syn(probe: Probe) -> Outcome:
     """
@@ -158,28 +166,31 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
     """
     data = probe.payload.data
 
-    async def attempt() -> Outcome:
+    async def attempt(probe: Probe) -> Outcome:
         label = "SYN with data, no option"
         async with probe.beside_others(label, data=data, rejected=True) as flow:
-            if await probe.early_answer(flow):
+            if await probe.application.early_answer(flow):
                 return probe.breach(
                     "data on a SYN without any cookie was answered before the handshake ended",
                     conclusive=True,
                 )
             acknowledged = (flow.acknowledged or 1) - 1
-            probe.session.acknowledges_plain_data |= acknowledged > 0
-            if acknowledged and await probe.application_is_mute():
+            if acknowledged:
+                probe.facts.learn(Fact.ACKNOWLEDGES_PLAIN_DATA, True)
+            if acknowledged and await probe.application.is_mute():
                 return probe.undecided(
                     f"{acknowledged} bytes on a SYN without the option were acknowledged; whether "
                     "the application got them early can't be seen, as it answers nothing"
                 )
-            wrong = await probe.serves(flow, data[acknowledged:])
+            wrong = await probe.application.serves(flow, data[acknowledged:])
             if wrong:
                 return probe.breach(f"after data on a plain SYN the connection is broken: {wrong}")
             return probe.passed(f"ack {1 + acknowledged}, no early answer, then served as usual")
 
-    outcome = await probe.agree(attempt, unanswered="a SYN with data", path="path.syn-data-dropped")
-    if outcome.verdict is Verdict.PASS and probe.session.acknowledges_plain_data:
+    outcome = await probe.agree(
+        attempt, Agreement(unanswered="a SYN with data", path="path.syn-data-dropped")
+    )
+    if outcome.verdict is Verdict.PASS and probe.facts.acknowledges_plain_data:
         # Only an early answer tells now, and each of them may have got lost.
         return await probe.agree(attempt)
     return outcome

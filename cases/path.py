@@ -9,13 +9,27 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 
-from tfocheck.case import Level, Option, Outcome, Role, Severity, Turn, Verdict, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server import route as routing
-from tfocheck.server.probe import Probe, UnusableError
-from tfocheck.server.route import DATA, OPEN, OPTION
-from tfocheck.wire.options import FastOpen
-from tfocheck.wire.quote import Change
+from tfocheck.case import (
+    DATA,
+    IN_TURN,
+    OPEN,
+    OPTION,
+    Change,
+    Fact,
+    FastOpen,
+    Flow,
+    Level,
+    Option,
+    Outcome,
+    Probe,
+    Role,
+    Severity,
+    Turn,
+    UnusableError,
+    Verdict,
+    case,
+    comparison,
+)
 
 MOST_KEYS = 4
 """More different cookies than this among ``MANY_REQUESTS`` are no farm's: our address changes."""
@@ -44,6 +58,8 @@ _NOT_THE_SERVER = (
     "without the option: on such a path Fast Open makes everything slower.",
     needs=("control.syn",),
     after=("cookie.request",),
+    once=True,
+    reads=(Fact.SILENCES,),
 )
 async def option_dropped(probe: Probe) -> Outcome:
     """
@@ -51,7 +67,7 @@ async def option_dropped(probe: Probe) -> Outcome:
     <- SYN-ACK
     no answer, though plain SYNs get one: the route is looked at hop by hop
     """
-    silence = probe.session.silences.get("path.option-dropped")
+    silence = probe.facts.silences.get("path.option-dropped")
     if silence is None:
         probe.observing()
         if probe.borrow("cookie.request", lambda flow: flow.syn_ack is not None):
@@ -77,6 +93,7 @@ async def option_dropped(probe: Probe) -> Outcome:
     "operator would look for the mistake in the wrong place.",
     needs=("control.syn",),
     after=("cookie.request",),
+    once=True,
 )
 async def option_stripped(probe: Probe) -> Outcome:
     """
@@ -118,7 +135,8 @@ def _hole(probe: Probe, answers: list[Flow]) -> int:
     plain = [flow.syn_ack for flow in probe.flows_of("control.syn") if flow.syn_ack is not None]
     if not plain:
         return 0
-    holes = [routing.holes(plain[0], flow.syn_ack) for flow in answers if flow.syn_ack is not None]
+    asked = [flow.syn_ack for flow in answers if flow.syn_ack is not None]
+    holes = [comparison.holes(plain[0], syn_ack) for syn_ack in asked]
     # An option with the shortest cookie has 6 bytes.
     return min(holes) if holes and min(holes) >= 6 else 0
 
@@ -138,6 +156,8 @@ def _hole(probe: Probe, answers: list[Flow]) -> int:
     "that notice switch Fast Open off for everything.",
     needs=("control.syn",),
     after=("control.syn-data", "open.data-acked"),
+    once=True,
+    reads=(Fact.SILENCES,),
 )
 async def syn_data_dropped(probe: Probe) -> Outcome:
     """
@@ -145,8 +165,7 @@ async def syn_data_dropped(probe: Probe) -> Outcome:
     <- SYN-ACK
     no answer, though plain SYNs get one: the route is looked at hop by hop
     """
-    session = probe.session
-    silence = session.silences.get("path.syn-data-dropped")
+    silence = probe.facts.silences.get("path.syn-data-dropped")
     unhonoured = probe.verdict_of("open.data-acked") is Verdict.FAIL
     if silence is None and not unhonoured:
         probe.observing()
@@ -177,6 +196,7 @@ async def syn_data_dropped(probe: Probe) -> Outcome:
     why="The connection is open, and then nothing comes: clients can't fall back any more, and "
     "users see a page that never loads. It is the worst that a path can do to Fast Open.",
     needs=("open.data-acked",),
+    once=True,
 )
 async def after_open(probe: Probe) -> Outcome:
     """
@@ -186,7 +206,6 @@ async def after_open(probe: Probe) -> Outcome:
     <- ACK of our FIN, or RST
     nothing: the same on plain connections, and the route is looked at
     """
-    session = probe.session
 
     def goes_on(flow: Flow) -> bool:
         # An early answer, or its repetition, comes even where nothing of ours gets there any more.
@@ -197,28 +216,27 @@ async def after_open(probe: Probe) -> Outcome:
         return probe.passed("segments come after the handshake", conclusive=True)
     data = probe.payload.data
 
-    async def attempt() -> Outcome:
+    async def attempt(probe: Probe) -> Outcome:
         label = "valid cookie with data, then ACK and FIN"
         async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
             if flow.acknowledged == 1:
                 raise UnusableError("the valid cookie was not honoured this time")
-            await flow.complete(session.round_trip)
+            await flow.complete(probe.round_trip)
             if goes_on(flow):
                 return probe.passed("segments come after the handshake", conclusive=True)
-            control = await session.plain_connection("control: plain connection, then FIN")
-            probe.adopt(control)
+            control = await probe.plain_connection("control: plain connection, then FIN")
             if control.syn_ack is None:
                 raise UnusableError("plain SYNs are not answered now")
-            await control.complete(session.round_trip)
-            session.close_later(control)
+            await control.complete(probe.round_trip)
+            probe.close_later(control)
             if not control.fin_acknowledged and not control.has_ended:
                 # A server that ignores FINs may still answer something else.
-                if await session.replies(flow):
+                if await probe.application.replies(flow):
                     return probe.passed("segments come after the handshake", conclusive=True)
                 raise UnusableError("plain connections do not go on either")
         return probe.breach("after a Fast Open nothing more comes, while plain connections go on")
 
-    outcome = await probe.agree(attempt, together=False)
+    outcome = await probe.agree(attempt, IN_TURN)
     if outcome.verdict is not Verdict.FAIL:
         return outcome
     where = await probe.where_it_ends()
@@ -239,6 +257,7 @@ async def after_open(probe: Probe) -> Outcome:
     "honour its own.",
     needs=("cookie.request",),
     after=("open.data-acked",),
+    once=True,
 )
 async def cookie_changed(probe: Probe) -> Outcome:
     """
@@ -275,6 +294,7 @@ async def cookie_changed(probe: Probe) -> Outcome:
     "sends it again or resets the connection.",
     needs=("control.syn",),
     after=("control.syn-data", "open.data-acked"),
+    once=True,
 )
 async def sequence_rewritten(probe: Probe) -> Outcome:
     """
@@ -287,12 +307,12 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
     contradicting = [
         (flow, found)
         for flow in flows
-        if (found := routing.contradicting_acks(flow.packets)) is not None
+        if (found := comparison.contradicting_acks(flow.packets)) is not None
     ]
     misfits = [flow for flow in flows if flow.misfits and flow.syn_ack is None]
     if contradicting:
         flow, (first, then) = contradicting[0]
-        probe.adopt(flow)
+        probe.evidence.adopt(flow)
         shift = (then - first) % 2**32
         return probe.breach(
             f"the SYN-ACK acknowledges {shift} bytes less than the data that comes right behind it:"
@@ -301,12 +321,12 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
         )
     if len(misfits) >= 3:
         for flow in misfits[:3]:
-            probe.adopt(flow)
+            probe.evidence.adopt(flow)
         return probe.breach(
             f"{len(misfits)} SYN-ACKs acknowledge numbers that were never sent", conclusive=True
         )
-    route = probe.session.known_route
-    if probe.session.extras.trace:
+    route = probe.known_route
+    if probe.plan.trace:
         route = await probe.route()
     shifted = route.changed("sequence") if route is not None else None
     if shifted is not None:
@@ -332,6 +352,8 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
     "do it right. It would look like a server that does not honour its cookies.",
     needs=("cookie.request",),
     after=("option.cookie-format", "open.data-acked", "farm.one-key"),
+    once=True,
+    reads=(Fact.COOKIES_SEEN,),
 )
 async def source_changes(probe: Probe) -> Outcome:
     """
@@ -339,20 +361,19 @@ async def source_changes(probe: Probe) -> Outcome:
     <- SYN-ACK, always the same cookie
     different ones: 16 requests at once
     """
-    session = probe.session
-    if len(session.cookies_seen) < 2:
+    if len(probe.facts.cookies_seen) < 2:
         probe.observing()
         probe.borrow("option.cookie-format", lambda flow: flow.offered is not None)
         return probe.passed("always the same cookie: our address is always the same")
 
-    cookies = await probe.cookies_now(MANY_REQUESTS)
+    cookies = await probe.cookies.issued_now(MANY_REQUESTS)
     different = len(set(cookies))
     seen = f"{different} different cookies in {len(cookies)} requests at the same time"
     if different <= 1:
         return probe.passed(f"{seen}: our address is the same (the server's key has changed)")
     if different <= MOST_KEYS:
         return probe.info(f"{seen}: servers with a key each, or a small pool of addresses")
-    if session.nat_is_ruled_out or ipaddress.ip_address(session.source).is_global:
+    if probe.nat_is_ruled_out or ipaddress.ip_address(probe.source).is_global:
         return probe.info(f"{seen}, and no NAT is on the way: servers with a key each")
     return probe.breach(
         f"{seen}: our address changes from one connection to the next (a NAT with a pool of"
@@ -377,6 +398,7 @@ async def source_changes(probe: Probe) -> Outcome:
     "offer Fast Open.",
     needs=("control.syn",),
     after=("cookie.request", "control.syn-data"),
+    once=True,
 )
 async def proxy(probe: Probe) -> Outcome:
     """
@@ -385,17 +407,16 @@ async def proxy(probe: Probe) -> Outcome:
     no cookie: a SYN to a port where nobody listens
     <- RST,ACK from as far away
     """
-    session = probe.session
-    if session.cookie is not None:
+    if probe.has_cookie:
         probe.observing()
         probe.borrow("cookie.request", lambda flow: flow.offered is not None)
         return probe.passed("who answers SYNs, serves cookies")
-    flows = [flow for flow in session.flows if flow.syn_ack is not None]
+    flows = [flow for flow in probe.all_flows if flow.syn_ack is not None]
     for flow in flows:
         later = [each for each in flow.received if each.segment.payload]
-        found = routing.nearer(flow.syn_ack, later) if flow.syn_ack is not None else None
+        found = comparison.nearer(flow.syn_ack, later) if flow.syn_ack is not None else None
         if found is not None:
-            probe.adopt(flow)
+            probe.evidence.adopt(flow)
             return probe.breach(
                 f"the SYN-ACK comes from {_hops(found[0])} away, the data from {found[1]}: a box at"
                 f" hop {found[0]} answers SYNs for the server",
@@ -406,7 +427,7 @@ async def proxy(probe: Probe) -> Outcome:
     refused = await probe.closed_port()
     reset = refused.reset or refused.syn_ack if refused is not None else None
     syn_ack = flows[0].syn_ack
-    found = routing.nearer(syn_ack, [reset]) if syn_ack is not None and reset else None
+    found = comparison.nearer(syn_ack, [reset]) if syn_ack is not None and reset else None
     if found is None:
         return probe.info("no sign of one: SYN-ACKs come from as far away as everything else")
     return probe.breach(
@@ -429,24 +450,19 @@ async def proxy(probe: Probe) -> Outcome:
     "to look: SYN-ACKs that come a second late were lost on the way back.",
     needs=("control.syn",),
     turn=Turn.RISKY,
+    once=True,
 )
 async def loss(probe: Probe) -> Outcome:
     """
     -> SYN (those of all other cases; at least 20)
     <- SYN-ACK at once, or a repeated one after a second, or none
     """
-    session = probe.session
 
-    def answerable() -> list[Flow]:
-        # Where a box drops some on purpose, only what it lets through tells of loss.
-        return [each for each in session.answerable if not session.silences or each.is_plain]
-
-    missing = LEAST_SYNS - len(answerable())
-    for flow in await asyncio.gather(*(session.plain_syn("plain SYN") for _ in range(missing))):
-        probe.adopt(flow)
-        session.close_later(flow)
-    flows = answerable()
-    trips = session.round_trips
+    missing = LEAST_SYNS - len(probe.answerable())
+    for flow in await asyncio.gather(*(probe.plain_syn("plain SYN") for _ in range(missing))):
+        probe.close_later(flow)
+    flows = probe.answerable()
+    trips = probe.round_trips
     repeated = [
         flow
         for flow in flows
@@ -475,6 +491,7 @@ async def loss(probe: Probe) -> Outcome:
     needs=("control.syn",),
     after=("cookie.request", "open.data-acked"),
     option=Option.TRACE,
+    once=True,
 )
 async def trace(probe: Probe) -> Outcome:
     """

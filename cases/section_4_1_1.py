@@ -6,11 +6,28 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, Verdict, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import LEAST_TO_BLAME, OptionArea, Probe, Syn, UnusableError
-from tfocheck.wire import options as tcp_options
-from tfocheck.wire.options import MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    LEAST_TO_BLAME,
+    Agreement,
+    Control,
+    Fact,
+    FastOpen,
+    Flow,
+    Level,
+    OptionArea,
+    Outcome,
+    Probe,
+    Rejection,
+    Severity,
+    Syn,
+    Turn,
+    UnusableError,
+    Verdict,
+    case,
+    tcp_options,
+)
 
 _LAX_PARSER = (
     "The stack, or a load balancer that ends connections in front of it, takes an illegal option "
@@ -26,7 +43,7 @@ def _like_valid(cookie: bytes, size: int) -> Callable[[], bytes]:
 async def _ignores_sizes(probe: Probe, *sizes: int) -> Outcome:
     cookies = [(f"a cookie of {size} bytes", _like_valid(probe.cookie, size)) for size in sizes]
     summary = f"cookies of {', '.join(map(str, sizes))} bytes"
-    return await probe.rejects_cookies(cookies, summary=summary, ignored=True)
+    return await probe.rejects_cookies(cookies, Rejection(summary=summary, ignored=True))
 
 
 @case(
@@ -42,6 +59,8 @@ async def _ignores_sizes(probe: Probe, *sizes: int) -> Outcome:
     why="The cookie is all that a client keeps of a server. With an illegal one it asks again on "
     "each connection and never gets what it asks for, and neither side is told.",
     faults=("odd-cookie", "short-cookie", "long-cookie", "answers-old-kind"),
+    learns=(Fact.COOKIE, Fact.COOKIES_SEEN, Fact.SILENCES),
+    agree=Agreement(unanswered="a SYN with a cookie request", path="path.option-dropped"),
 )
 async def cookie_format(probe: Probe) -> Outcome:
     """
@@ -49,29 +68,23 @@ async def cookie_format(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1, kind 34, cookie of 4 to 16 bytes, even
     -> RST,ACK (half-open)
     """
-
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request", FastOpen()) as flow:
-            option = flow.offered
-            if option is None or option.is_request:
-                return probe.undecided("the SYN-ACK has no cookie this time")
-            size = len(option.cookie)
-            if not option.has_legal_cookie:
-                return probe.breach(
-                    f"a cookie of {size} bytes: legal are {MIN_COOKIE_BYTES} to {MAX_COOKIE_BYTES},"
-                    " even",
-                    conclusive=True,
-                )
-            if option.experimental:
-                return probe.breach(
-                    "asked with kind 34, answered with kind 254 (pre-RFC form)", conclusive=True
-                )
-            probe.session.cookie = option.cookie
-            return probe.passed(f"a cookie of {size} bytes in option kind 34")
-
-    return await probe.agree(
-        attempt, unanswered="a SYN with a cookie request", path="path.option-dropped"
-    )
+    async with probe.beside_others("cookie request", FastOpen()) as flow:
+        option = flow.offered
+        if option is None or option.is_request:
+            return probe.undecided("the SYN-ACK has no cookie this time")
+        size = len(option.cookie)
+        if not option.has_legal_cookie:
+            least, most = tcp_options.MIN_COOKIE_BYTES, tcp_options.MAX_COOKIE_BYTES
+            return probe.breach(
+                f"a cookie of {size} bytes: legal are {least} to {most}, even",
+                conclusive=True,
+            )
+        if option.experimental:
+            return probe.breach(
+                "asked with kind 34, answered with kind 254 (pre-RFC form)", conclusive=True
+            )
+        probe.facts.learn(Fact.COOKIE, option.cookie)
+        return probe.passed(f"a cookie of {size} bytes in option kind 34")
 
 
 @case(
@@ -88,6 +101,8 @@ async def cookie_format(probe: Probe) -> Outcome:
     "do not agree on whether data was accepted. A lax parser is also where forgeries get in.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-odd-as-request", "accepts-odd"),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def odd_length(probe: Probe) -> Outcome:
     """
@@ -112,6 +127,8 @@ async def odd_length(probe: Probe) -> Outcome:
     "such an option for a request hands out cookies in reply to rubbish.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-short-as-request",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def too_short(probe: Probe) -> Outcome:
     """
@@ -136,6 +153,8 @@ async def too_short(probe: Probe) -> Outcome:
     "beyond them: that is how parsers are broken into.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("treats-long-as-request",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def too_long(probe: Probe) -> Outcome:
     """
@@ -156,25 +175,27 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
     """A cookie request and a Fast Open, both with the option area made by ``area``, are served."""
     data = probe.payload.data
 
-    async def request() -> Outcome:
+    async def request(probe: Probe) -> Outcome:
         options = area(FastOpen())
         async with probe.beside_others(f"request, {name}", options=options) as flow:
             if _offered_cookie(flow) is None:
                 return probe.breach(f"{name}: a cookie request gets no cookie")
             return probe.passed("cookie", conclusive=True)
 
-    async def open_() -> Outcome:
+    async def open_(probe: Probe) -> Outcome:
         options = area(FastOpen(probe.cookie))
         async with probe.alone(f"valid cookie, {name}", data=data, options=options) as flow:
             if flow.acknowledged != 1 + len(data):
-                probe.refuse_other_key(flow)
+                probe.cookies.refuse_other_key(flow)
                 return probe.breach(f"{name}: the valid cookie opens nothing (ack 1)")
             return probe.passed("accepted", conclusive=True)
 
     return await probe.all_hold(
         [
-            probe.agree(request, together=False, unanswered=f"a cookie request, {name},"),
-            probe.agree(open_, together=False, unanswered=f"a valid cookie, {name},"),
+            probe.agree(
+                request, Agreement(together=False, unanswered=f"a cookie request, {name},")
+            ),
+            probe.agree(open_, Agreement(together=False, unanswered=f"a valid cookie, {name},")),
         ],
         "cookie and acceptance",
     )
@@ -195,6 +216,8 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
     "looks as if Fast Open were off.",
     needs=("control.syn",),
     faults=("ignores-empty-option",),
+    once=True,
+    learns=(Fact.SILENCES,),
 )
 async def request_length(probe: Probe) -> Outcome:
     """
@@ -207,15 +230,15 @@ async def request_length(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     """
 
-    async def ask() -> Outcome:
+    async def ask(probe: Probe) -> Outcome:
         request = bytes.fromhex("2202")
-        options = tcp_options.pad(tcp_options.mss(probe.session.own_mss).encode() + request)
+        options = tcp_options.pad(tcp_options.mss(probe.own_mss).encode() + request)
         async with probe.beside_others("22 02", options=options, rejected=True) as flow:
             if _offered_cookie(flow) is not None:
                 return probe.passed("22 02 is answered with a cookie", conclusive=True)
             return probe.skipped("22 02 gets no cookie, and nothing else does: TFO not offered")
 
-    async def forge() -> Outcome:
+    async def forge(probe: Probe) -> Outcome:
         # A server with Fast Open on may send a fresh cookie for one that it rejects.
         forged = FastOpen(secrets.token_bytes(8))
         async with probe.beside_others("forged cookie", forged, rejected=True) as flow:
@@ -224,10 +247,13 @@ async def request_length(probe: Probe) -> Outcome:
             return probe.passed("fresh cookie", conclusive=True)
 
     outcome = await probe.agree(
-        ask, together=False, unanswered="a SYN with the option 22 02", path="path.option-dropped"
+        ask,
+        Agreement(
+            together=False, unanswered="a SYN with the option 22 02", path="path.option-dropped"
+        ),
     )
     if outcome.verdict is Verdict.SKIP:
-        offered = await probe.agree(forge, together=False)
+        offered = await probe.agree(forge, IN_TURN)
         if offered.verdict is Verdict.PASS:
             return probe.breach("22 02 gets no cookie, although a forged cookie gets a fresh one")
     return outcome
@@ -259,25 +285,21 @@ async def without_syn(probe: Probe) -> Outcome:
     -> FIN,ACK, with 22 02
     <- ACK of our FIN, no Fast Open option
     """
-
-    async def attempt() -> Outcome:
-        async with probe.beside_others("option on ACK, data and FIN") as flow:
-            flow.stray_options = (FastOpen().to_option(),)
-            await flow.acknowledge()
-            wrong = await probe.serves(flow, probe.payload.data)
-            if wrong:
-                return probe.breach(f"with the option on ACK and data: {wrong}")
-            await flow.complete(probe.session.round_trip)
-            if flow.reset is not None:
-                raise UnusableError("the application resets by itself")
-            if not flow.fin_acknowledged:
-                return probe.breach("with the option on FIN the connection does not close")
-            later = [each.segment for each in flow.received if not each.segment.is_syn_ack]
-            if any(segment.fast_open for segment in later):
-                return probe.breach("the server answered it with an option", conclusive=True)
-            return probe.passed("ignored on ACK, data and FIN; the connection works")
-
-    return await probe.agree(attempt)
+    async with probe.beside_others("option on ACK, data and FIN") as flow:
+        flow.stray_options = (FastOpen().to_option(),)
+        await flow.acknowledge()
+        wrong = await probe.application.serves(flow, probe.payload.data)
+        if wrong:
+            return probe.breach(f"with the option on ACK and data: {wrong}")
+        await flow.complete(probe.round_trip)
+        if flow.reset is not None:
+            raise UnusableError("the application resets by itself")
+        if not flow.fin_acknowledged:
+            return probe.breach("with the option on FIN the connection does not close")
+        later = [each.segment for each in flow.received if not each.segment.is_syn_ack]
+        if any(segment.fast_open for segment in later):
+            return probe.breach("the server answered it with an option", conclusive=True)
+        return probe.passed("ignored on ACK, data and FIN; the connection works")
 
 
 @case(
@@ -294,6 +316,7 @@ async def without_syn(probe: Probe) -> Outcome:
     "works with some systems and not with others, which is hard to find out later.",
     needs=FAST_OPEN_WORKS,
     faults=("needs-alignment",),
+    once=True,
 )
 async def unaligned(probe: Probe) -> Outcome:
     """
@@ -304,7 +327,7 @@ async def unaligned(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
     """
-    mss = tcp_options.mss(probe.session.own_mss).encode()
+    mss = tcp_options.mss(probe.own_mss).encode()
 
     def behind(nops: int) -> Callable[[FastOpen], bytes]:
         return lambda option: tcp_options.pad(mss + b"\x01" * nops + option.to_option().encode())
@@ -329,6 +352,8 @@ async def unaligned(probe: Probe) -> Outcome:
     "smuggled past it.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
     faults=("reads-past-eol",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def after_eol(probe: Probe) -> Outcome:
     """
@@ -337,10 +362,11 @@ async def after_eol(probe: Probe) -> Outcome:
     ...nothing before our ACK...
     -> RST,ACK (half-open)
     """
-    mss = tcp_options.mss(probe.session.own_mss).encode()
+    mss = tcp_options.mss(probe.own_mss).encode()
     hidden = mss + bytes([tcp_options.END_OF_LIST]) + FastOpen(probe.cookie).to_option().encode()
     syn = Syn(data=probe.payload.data, options=tcp_options.pad(hidden))
-    return await probe.rejects([("a cookie behind End of Option List", lambda: syn)], ignored=True)
+    hidden_cookie = [("a cookie behind End of Option List", lambda: syn)]
+    return await probe.rejects(hidden_cookie, Rejection(ignored=True))
 
 
 @case(
@@ -359,6 +385,7 @@ async def after_eol(probe: Probe) -> Outcome:
     needs=("control.syn", "cookie.request"),
     faults=("dies-on-bad-length",),
     turn=Turn.RISKY,
+    once=True,
 )
 async def illegal_length(probe: Probe) -> Outcome:
     """
@@ -369,29 +396,28 @@ async def illegal_length(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     the same with 22 01 and with 22 14, which is longer than the list
     """
-    mss = tcp_options.mss(probe.session.own_mss).encode()
+    mss = tcp_options.mss(probe.own_mss).encode()
     illegal = {
         "length 0": bytes.fromhex("2200 0000"),
         "length 1": bytes.fromhex("2201 0000"),
         "length 20 in a list that ends after 8": bytes.fromhex("2214 0000"),
     }
-    session = probe.session
-    answering = asyncio.create_task(session.is_answering())
-    if session.has_lost:
+    answering = asyncio.create_task(probe.is_answering())
+    if probe.has_lost:
         await answering
     else:
         # So long that nothing overtakes the plain SYN.
-        await probe.session.clock.sleep(4 * session.round_trips.variation)
+        await probe.clock.sleep(4 * probe.round_trips.variation)
 
     async def send(name: str, option: bytes) -> None:
         # What is answered has arrived; what is not may be refused, or lost, or the server's last.
         for _ in range(max(probe.attempts, LEAST_TO_BLAME)):
-            flow = probe.new_flow(f"option of {name}")
+            flow = probe.opener.new_flow(f"option of {name}")
             await flow.send_syn(mss + option)
             # A plain SYN that overtook this one would say nothing: give it the time to arrive.
-            wait = session.round_trips.syn_wait(session.timeout)
+            wait = probe.round_trips.syn_wait(probe.timeout)
             arrived = await flow.wait(lambda flow=flow: bool(flow.received or flow.icmps), wait)  # type: ignore[misc]
-            session.close_later(flow)
+            probe.close_later(flow)
             if arrived:
                 break
 
@@ -399,7 +425,7 @@ async def illegal_length(probe: Probe) -> Outcome:
     names = ", ".join(illegal)
     if not await answering:
         return probe.undecided("plain SYNs are not answered now")
-    if not await session.is_answering(patiently=True):
+    if not await probe.is_answering(patiently=True):
         return probe.breach(f"after options of {names} plain SYNs are not answered any more")
     return probe.passed(f"plain SYNs are answered after options of {names}")
 
@@ -419,6 +445,7 @@ async def illegal_length(probe: Probe) -> Outcome:
     "is all 40. What trips over a full header trips over real clients.",
     needs=FAST_OPEN_WORKS,
     faults=("drops-crowded-syn",),
+    once=True,
 )
 async def crowded(probe: Probe) -> Outcome:
     """
@@ -429,7 +456,7 @@ async def crowded(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
     """
-    mss = tcp_options.mss(probe.session.own_mss)
+    mss = tcp_options.mss(probe.own_mss)
 
     def full(option: FastOpen) -> OptionArea:
         def area(timestamp: int) -> bytes:
@@ -466,6 +493,8 @@ async def crowded(probe: Probe) -> Outcome:
     "Which one wins is reported because a firewall may look at the other.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-any-cookie",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def duplicate(probe: Probe) -> Outcome:
     """
@@ -478,7 +507,7 @@ async def duplicate(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     """
     data, valid = probe.payload.data, FastOpen(probe.cookie)
-    mss = tcp_options.mss(probe.session.own_mss)
+    mss = tcp_options.mss(probe.own_mss)
 
     def forged() -> FastOpen:
         return FastOpen(secrets.token_bytes(len(probe.cookie)))
@@ -486,15 +515,15 @@ async def duplicate(probe: Probe) -> Outcome:
     def pair(*options: FastOpen) -> bytes:
         return tcp_options.encode([mss, *(option.to_option() for option in options)])
 
-    async def opens(name: str, *options: FastOpen) -> bool:
+    async def opens(probe: Probe, name: str, *options: FastOpen) -> bool:
         area = pair(*options)
         async with probe.alone(name, data=data, options=area, may_fall_back=True) as flow:
             return flow.acknowledged != 1
 
-    async def both_orders() -> Outcome:
+    async def both_orders(probe: Probe) -> Outcome:
         first, last = await asyncio.gather(
-            opens("valid, then forged", valid, forged()),
-            opens("forged, then valid", forged(), valid),
+            opens(probe, "valid, then forged", valid, forged()),
+            opens(probe, "forged, then valid", forged(), valid),
         )
         winner = {
             (True, True): "the valid one wins in either order",
@@ -510,7 +539,7 @@ async def duplicate(probe: Probe) -> Outcome:
     rejected = await probe.rejects([("two forged cookies", two_forged)])
     if rejected.verdict is not Verdict.PASS:
         return rejected
-    outcome = await probe.agree(both_orders, together=False)
+    outcome = await probe.agree(both_orders, IN_TURN)
     if outcome.verdict is not Verdict.INFO:
         return outcome
     return probe.passed(f"{rejected.seen}; of a valid and a forged one, {outcome.seen}")
@@ -530,6 +559,7 @@ async def duplicate(probe: Probe) -> Outcome:
     "gives them cookies that they can't read.",
     needs=FAST_OPEN_WORKS,
     faults=("mixes-kinds",),
+    once=True,
 )
 async def experimental(probe: Probe) -> Outcome:
     """
@@ -543,7 +573,7 @@ async def experimental(probe: Probe) -> Outcome:
     """
     data = probe.payload.data
 
-    async def request() -> Outcome:
+    async def request(probe: Probe) -> Outcome:
         asked = FastOpen(experimental=True)
         async with probe.beside_others("request, kind 254", asked, rejected=True) as flow:
             offered = _offered_cookie(flow)
@@ -554,15 +584,15 @@ async def experimental(probe: Probe) -> Outcome:
             served.append(offered)
             return probe.info("a cookie in kind 254", conclusive=True)
 
-    async def replay() -> Outcome:
+    async def replay(probe: Probe) -> Outcome:
         async with probe.alone("cookie in kind 254, with data", served[0], data=data) as flow:
             if flow.acknowledged != 1 + len(data):
-                probe.refuse_other_key(flow)
+                probe.cookies.refuse_other_key(flow)
                 return probe.breach("a cookie comes in kind 254, and is not honoured in it")
             return probe.info("served: a cookie comes in kind 254, and is honoured in it")
 
     served: list[FastOpen] = []
-    outcome = await probe.agree(request, together=False)
+    outcome = await probe.agree(request, IN_TURN)
     if outcome.verdict is not Verdict.INFO or not served:
         return outcome
-    return await probe.agree(replay, together=False, need=1)
+    return await probe.agree(replay, Agreement(together=False, need=1))

@@ -10,18 +10,23 @@ import secrets
 
 from tfocheck.case import (
     FAST_OPEN_WORKS,
+    IN_TURN,
+    Control,
+    Fact,
+    FastOpen,
+    Flow,
     Level,
     Option,
     Outcome,
+    Probe,
+    Rejection,
     Role,
     Severity,
+    Syn,
     Turn,
     Verdict,
     case,
 )
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import Probe, Syn
-from tfocheck.wire.options import FastOpen
 
 _FORGERY = (
     "Anybody can open connections with data from spoofed addresses. A cookie must be a keyed MAC "
@@ -53,6 +58,8 @@ _JUDGED = (
     ),
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-any-cookie", "answers-rejected-data"),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def random_cookie(probe: Probe) -> Outcome:
     """
@@ -76,7 +83,7 @@ async def random_cookie(probe: Probe) -> Outcome:
             ("random cookie", functools.partial(forged, experimental=False)),
             ("random cookie in kind 254", functools.partial(forged, experimental=True)),
         ],
-        summary="random cookies, in kind 34 and in kind 254",
+        Rejection(summary="random cookies, in kind 34 and in kind 254"),
     )
 
 
@@ -95,6 +102,8 @@ async def random_cookie(probe: Probe) -> Outcome:
     ),
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-zero",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def constant_cookie(probe: Probe) -> Outcome:
     """
@@ -130,6 +139,8 @@ async def constant_cookie(probe: Probe) -> Outcome:
     ),
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("accepts-prefix",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def truncated_cookie(probe: Probe) -> Outcome:
     """
@@ -169,6 +180,7 @@ async def truncated_cookie(probe: Probe) -> Outcome:
     "bound to it Fast Open looks switched on and never happens.",
     needs=("cookie.request",),
     faults=("binds-port",),
+    agree=IN_TURN,
 )
 async def port_independent(probe: Probe) -> Outcome:
     """
@@ -185,27 +197,24 @@ async def port_independent(probe: Probe) -> Outcome:
     async def opens(label: str, cookie: bytes, after: Flow | None = None) -> bool:
         async with probe.alone(label, FastOpen(cookie), data=data, after=after) as flow:
             if flow.acknowledged == 1 + len(data):
-                probe.accepted()
+                probe.cookies.accepted()
             return flow.acknowledged != 1
 
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
-            option = asked.offered
-            if option is None or not option.has_legal_cookie:
-                return probe.undecided("the SYN-ACK has no legal cookie this time")
-        label = "the cookie from another port"
-        step = functools.partial(opens, label, option.cookie)
-        others = await asyncio.gather(*(probe.persistently(step) for _ in range(3)))
-        if all(others):
-            return probe.passed("accepted from 3 other ports", conclusive=True)
-        own = await opens("the cookie from its own port", option.cookie, after=asked)
-        if not own:
-            return probe.skipped("not accepted from its own port either: see open.data-acked")
-        if any(others):
-            return probe.undecided(f"accepted from {sum(others)} of 3 other ports")
-        return probe.breach("accepted from the port that it was issued to, not from 3 others")
-
-    return await probe.agree(attempt, together=False)
+    async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
+        option = asked.offered
+        if option is None or not option.has_legal_cookie:
+            return probe.undecided("the SYN-ACK has no legal cookie this time")
+    label = "the cookie from another port"
+    step = functools.partial(opens, label, option.cookie)
+    others = await asyncio.gather(*(probe.cookies.persistently(step) for _ in range(3)))
+    if all(others):
+        return probe.passed("accepted from 3 other ports", conclusive=True)
+    own = await opens("the cookie from its own port", option.cookie, after=asked)
+    if not own:
+        return probe.skipped("not accepted from its own port either: see open.data-acked")
+    if any(others):
+        return probe.undecided(f"accepted from {sum(others)} of 3 other ports")
+    return probe.breach("accepted from the port that it was issued to, not from 3 others")
 
 
 @case(
@@ -220,6 +229,8 @@ async def port_independent(probe: Probe) -> Outcome:
     why=("Each bit that is not compared halves the work of guessing a cookie. " + _JUDGED),
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("checks-prefix-only",),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def bit_flip(probe: Probe) -> Outcome:
     """
@@ -233,7 +244,7 @@ async def bit_flip(probe: Probe) -> Outcome:
     cookie = probe.cookie
     bits = 8 * len(cookie)
     # Eight places, one in each eighth of the cookie and each at another place in its byte.
-    places = range(bits) if probe.session.extras.thorough else [i * bits // 8 + i for i in range(8)]
+    places = range(bits) if probe.plan.thorough else [i * bits // 8 + i for i in range(8)]
 
     def flipped(place: int) -> bytes:
         return bytes(
@@ -246,7 +257,7 @@ async def bit_flip(probe: Probe) -> Outcome:
             (f"cookie with bit {place} flipped", functools.partial(flipped, place))
             for place in places
         ],
-        summary=f"cookies with one of {len(places)} bits flipped",
+        Rejection(summary=f"cookies with one of {len(places)} bits flipped"),
     )
 
 
@@ -265,6 +276,8 @@ async def bit_flip(probe: Probe) -> Outcome:
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("dies-on-length",),
     turn=Turn.RISKY,
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def lengths(probe: Probe) -> Outcome:
     """
@@ -275,18 +288,17 @@ async def lengths(probe: Probe) -> Outcome:
     counts if the valid cookie was accepted within the last minute
     """
     was_answering, outcome = await asyncio.gather(
-        probe.session.is_answering(),  # its first SYN leaves before the others
+        probe.is_answering(),  # its first SYN leaves before the others
         probe.rejects_cookies(
             [
                 (f"random cookie of {size} bytes", functools.partial(secrets.token_bytes, size))
                 for size in range(4, 17, 2)
             ],
-            summary="random cookies of 4 to 16 bytes",
-            watch=False,
+            Rejection(summary="random cookies of 4 to 16 bytes", watch=False),
         ),
     )
     if outcome.verdict is Verdict.INCONCLUSIVE:
-        if not was_answering or await probe.session.is_answering(patiently=True):
+        if not was_answering or await probe.is_answering(patiently=True):
             return outcome
         return probe.breach(
             "after random cookies of 4 to 16 bytes nothing is answered, not even plain SYNs"
@@ -310,6 +322,8 @@ async def lengths(probe: Probe) -> Outcome:
     needs=("forged.lengths",),
     faults=("ignores-tail",),
     turn=Turn.RISKY,
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def extended_cookie(probe: Probe) -> Outcome:
     """
@@ -328,15 +342,16 @@ async def extended_cookie(probe: Probe) -> Outcome:
             (f"cookie with zeros up to {size} bytes", functools.partial(cookie.ljust, size, b"\0"))
             for size in sizes
         ],
-        summary=f"the cookie with zeros up to {', '.join(map(str, sizes))} bytes",
-        watch=False,
+        Rejection(
+            summary=f"the cookie with zeros up to {', '.join(map(str, sizes))} bytes", watch=False
+        ),
     )
 
 
 async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> list[bytes]:
     """Cookies issued to one of our addresses, on fresh ports."""
-    label = f"cookie request from {source or probe.session.source}"
-    return await probe.cookies_now(count, source=source, label=label)
+    label = f"cookie request from {source or probe.source}"
+    return await probe.cookies.issued_now(count, source=source, label=label)
 
 
 @case(
@@ -352,6 +367,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     why="Several cookies for one address are legal, but often a sign of several keys. A client "
     "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
     needs=FAST_OPEN_WORKS,
+    once=True,
 )
 async def repeatable(probe: Probe) -> Outcome:
     """
@@ -369,14 +385,14 @@ async def repeatable(probe: Probe) -> Outcome:
     data = probe.payload.data
     for cookie in different:
 
-        async def attempt(cookie: bytes = cookie) -> Outcome:
+        async def attempt(probe: Probe, cookie: bytes = cookie) -> Outcome:
             async with probe.alone("one of 8 cookies", FastOpen(cookie), data=data) as flow:
                 if flow.acknowledged == 1:
                     return probe.warning("one of the cookies that were issued is not honoured")
                 return probe.info("honoured", conclusive=True)
 
-        outcome = await probe.agree(attempt, together=False)
-        if outcome.verdict is Verdict.WARN and await probe.has_one_key():
+        outcome = await probe.agree(attempt, IN_TURN)
+        if outcome.verdict is Verdict.WARN and await probe.cookies.has_one_key():
             return probe.info("the server's key has changed since the cookies came")
         if outcome.verdict is not Verdict.INFO:
             return outcome
@@ -401,6 +417,9 @@ async def repeatable(probe: Probe) -> Outcome:
     ),
     needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("ignores-source",),
+    reads=(Fact.ACKNOWLEDGES_PLAIN_DATA,),
+    once=True,
+    control=(Control.VALID_COOKIE,),
 )
 async def source_bound(probe: Probe) -> Outcome:
     """
@@ -412,11 +431,9 @@ async def source_bound(probe: Probe) -> Outcome:
     ...nothing before our ACK...
     -> RST,ACK (half-open)
     """
-    session = probe.session
-    sources = session.own_sources
+    sources = probe.own_sources
     if len(sources) < 2:
         return probe.skipped("this machine has one address for it: see --alt-source")
-    await probe.positive_control()
     data, usual = probe.payload.data, sources[0]
     own = await _cookies(probe, usual, count=2)
     judged = 0
@@ -430,7 +447,7 @@ async def source_bound(probe: Probe) -> Outcome:
                 " different keys), so they can't be compared"
             )
         if own[0] == theirs[0]:
-            if session.nat_is_ruled_out:
+            if probe.nat_is_ruled_out:
                 return probe.breach(
                     f"{usual} and {other} get the same cookie, though no NAT is between"
                 )
@@ -438,14 +455,14 @@ async def source_bound(probe: Probe) -> Outcome:
                 f"{usual} and {other} get the same cookie: they may share a NAT (--no-nat says not)"
             )
 
-        async def attempt(other: str = other) -> Outcome:
+        async def attempt(probe: Probe, other: str = other) -> Outcome:
             cookie = FastOpen(own[0])
             label = f"cookie of {usual}, sent from {other}"
             async with probe.beside_others(
                 label, cookie, data=data, rejected=True, source=other
             ) as flow:
-                accepted = flow.acknowledged != 1 and not session.acknowledges_plain_data
-                if accepted or await probe.early_answer(flow):
+                accepted = flow.acknowledged != 1 and not probe.facts.acknowledges_plain_data
+                if accepted or await probe.application.early_answer(flow):
                     return probe.breach(
                         f"the cookie of {usual} is accepted from {other}", conclusive=True
                     )
@@ -473,6 +490,7 @@ async def source_bound(probe: Probe) -> Outcome:
         "attacker makes one for each victim. " + _JUDGED
     ),
     faults=("cookie-is-address", "constant-cookie"),
+    once=True,
 )
 async def unpredictable(probe: Probe) -> Outcome:
     """
@@ -481,10 +499,9 @@ async def unpredictable(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     the cookies are compared, none is sent back
     """
-    session = probe.session
     by_source: dict[str, list[bytes]] = {}
-    for source in session.own_sources:
-        count = 4 if source == session.source else 2
+    for source in probe.own_sources:
+        count = 4 if source == probe.source else 2
         by_source[source] = await _cookies(probe, source, count=count)
         for cookie in by_source[source]:
             weakness = _weakness(cookie, ipaddress.ip_address(source).packed)
@@ -496,7 +513,7 @@ async def unpredictable(probe: Probe) -> Outcome:
         return probe.undecided("no legal cookie came")
     different = sorted(set(everything))
     if len(by_source) > 1 and len(different) == 1:
-        if session.nat_is_ruled_out:
+        if probe.nat_is_ruled_out:
             return probe.breach(f"{len(by_source)} addresses of ours all get the same cookie")
         return probe.undecided("all our addresses get the same cookie: they may share a NAT")
     numbers = [int.from_bytes(cookie) for cookie in different]
@@ -534,6 +551,7 @@ def _weakness(cookie: bytes, address: bytes) -> str | None:
     needs=FAST_OPEN_WORKS,
     option=Option.SOAK,
     turn=Turn.INTRUSIVE,
+    once=True,
 )
 async def lifetime(probe: Probe) -> Outcome:
     """
@@ -546,24 +564,24 @@ async def lifetime(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1, cookie: the same, or its successor
     -> RST,ACK (half-open)
     """
-    soak = probe.session.extras.soak or 0.0
+    soak = probe.plan.soak or 0.0
     data, cookie = probe.payload.data, probe.cookie
-    began = probe.session.clock.monotonic()
+    began = probe.clock.monotonic()
     pause = min(1.0, soak / 4)
     honoured = 0.0
 
     async def is_honoured(candidate: bytes) -> Outcome:
-        async def attempt() -> Outcome:
+        async def attempt(probe: Probe) -> Outcome:
             async with probe.alone("the same cookie again", FastOpen(candidate), data=data) as flow:
                 if flow.acknowledged == 1:
                     return probe.warning("not honoured")
                 return probe.info("honoured", conclusive=True)
 
-        return await probe.agree(attempt, together=False)
+        return await probe.agree(attempt, IN_TURN)
 
     while True:
         outcome = await is_honoured(cookie)
-        age = probe.session.clock.monotonic() - began
+        age = probe.clock.monotonic() - began
         if outcome.verdict is Verdict.WARN:
             fresh = await _cookies(probe)
             if not fresh or fresh[0] == cookie:
@@ -583,5 +601,5 @@ async def lifetime(probe: Probe) -> Outcome:
             changed = fresh and fresh[0] != cookie
             both = ", while a new one is issued already: both work" if changed else ""
             return probe.info(f"the cookie still works after {age:.0f} s{both}")
-        await probe.session.clock.sleep(min(pause, max(0.0, soak - age)))
+        await probe.clock.sleep(min(pause, max(0.0, soak - age)))
         pause *= 1.6

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import functools
 
-from tfocheck.case import Level, Option, Outcome, Severity, case
-from tfocheck.server.probe import Probe
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FastOpen,
+    Level,
+    Option,
+    Outcome,
+    Probe,
+    Severity,
+    case,
+)
 
 
 @case(
@@ -35,7 +41,7 @@ async def ignores_option(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
     -> RST,ACK (half-open)
     """
-    port, data = probe.session.extras.off_port, probe.payload.data
+    port, data = probe.plan.off_port, probe.payload.data
 
     async def send(what: str, option: FastOpen, load: bytes) -> Outcome | None:
         label = f"{what} to port {port}"
@@ -47,15 +53,12 @@ async def ignores_option(probe: Probe) -> Outcome:
                 return probe.breach(f"port {port}: {what} opens", conclusive=True)
         return None
 
-    async def attempt() -> Outcome:
-        for what, option, load in (
-            ("a cookie request", FastOpen(), b""),
-            ("a cookie with data", FastOpen(probe.cookie), data),
-        ):
-            step = functools.partial(send, what, option, load)
-            outcome = await probe.persistently(step)
-            if outcome is not None:
-                return outcome
-        return probe.passed(f"port {port}: no cookie to a request, ack 1 to a cookie with data")
-
-    return await probe.agree(attempt)
+    for what, option, load in (
+        ("a cookie request", FastOpen(), b""),
+        ("a cookie with data", FastOpen(probe.cookie), data),
+    ):
+        step = functools.partial(send, what, option, load)
+        outcome = await probe.cookies.persistently(step)
+        if outcome is not None:
+            return outcome
+    return probe.passed(f"port {port}: no cookie to a request, ack 1 to a cookie with data")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from tfocheck.case import Level, Outcome, Role, Severity, Verdict, case
-from tfocheck.server.probe import Probe
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    Agreement,
+    Fact,
+    FastOpen,
+    Level,
+    Outcome,
+    Probe,
+    Role,
+    Severity,
+    Verdict,
+    case,
+)
 
 _SWITCH_ON = (
     "Switch Fast Open on for this listener: nginx `listen ... fastopen=256`, haproxy "
@@ -30,6 +39,12 @@ _SWITCH_ON = (
     "that it need not.",
     needs=("control.syn",),
     faults=("never-issues",),
+    learns=(Fact.COOKIE, Fact.SILENCES),
+    agree=Agreement(
+        together=False,
+        unanswered="a SYN with the Fast Open option (cookie request)",
+        path="path.option-dropped",
+    ),
 )
 async def request(probe: Probe) -> Outcome:
     """
@@ -37,24 +52,15 @@ async def request(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1, cookie
     -> RST,ACK (half-open)
     """
-
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request", FastOpen(), rejected=True) as flow:
-            option = flow.offered
-            if option is None:
-                return probe.skipped("no cookie: the SYN-ACK has no Fast Open option")
-            if option.is_request:
-                return probe.skipped("no cookie: the SYN-ACK's Fast Open option is empty")
-            if option.has_legal_cookie and not option.experimental:
-                probe.session.cookie = option.cookie
-            return probe.passed(f"a cookie of {len(option.cookie)} bytes", conclusive=True)
-
-    return await probe.agree(
-        attempt,
-        together=False,
-        unanswered="a SYN with the Fast Open option (cookie request)",
-        path="path.option-dropped",
-    )
+    async with probe.beside_others("cookie request", FastOpen(), rejected=True) as flow:
+        option = flow.offered
+        if option is None:
+            return probe.skipped("no cookie: the SYN-ACK has no Fast Open option")
+        if option.is_request:
+            return probe.skipped("no cookie: the SYN-ACK's Fast Open option is empty")
+        if option.has_legal_cookie and not option.experimental:
+            probe.facts.learn(Fact.COOKIE, option.cookie)
+        return probe.passed(f"a cookie of {len(option.cookie)} bytes", conclusive=True)
 
 
 @case(
@@ -71,6 +77,8 @@ async def request(probe: Probe) -> Outcome:
     why="Who did not ask has no use for a cookie, and a box on the way that has not seen the "
     "question may drop the answer: an ordinary connection then fails for nothing.",
     faults=("volunteers-cookie",),
+    learns=(Fact.VOLUNTEERS_COOKIES,),
+    once=True,
 )
 async def not_volunteered(probe: Probe) -> Outcome:
     """
@@ -80,16 +88,16 @@ async def not_volunteered(probe: Probe) -> Outcome:
     """
     for what, data in (("a plain SYN", b""), ("a SYN with data", probe.payload.data)):
 
-        async def attempt(what: str = what, data: bytes = data) -> Outcome:
+        async def attempt(probe: Probe, what: str = what, data: bytes = data) -> Outcome:
             async with probe.beside_others(what, data=data, rejected=True) as flow:
                 if flow.offered is not None:
-                    probe.session.volunteers_cookies = True
+                    probe.facts.learn(Fact.VOLUNTEERS_COOKIES, True)
                     return probe.breach(
                         f"{what} without the option was answered with it", conclusive=True
                     )
                 return probe.passed("no Fast Open option for a plain SYN, nor for one with data")
 
-        outcome = await probe.agree(attempt, need=2)
+        outcome = await probe.agree(attempt, Agreement(need=2))
         if outcome.verdict is not Verdict.PASS:
             break
     return outcome
@@ -111,6 +119,7 @@ async def not_volunteered(probe: Probe) -> Outcome:
     "critical is tfocheck's own judgement of the risk.",
     needs=("cookie.request", "control.syn-data"),
     faults=("accepts-data-with-request",),
+    once=True,
 )
 async def request_with_data(probe: Probe) -> Outcome:
     """
@@ -119,4 +128,4 @@ async def request_with_data(probe: Probe) -> Outcome:
     ...nothing before our ACK...
     -> RST,ACK (half-open)
     """
-    return await probe.rejects_cookies([("cookie request", lambda: b"")], is_request=True)
+    return await probe.rejects_cookies([("cookie request", lambda: b"")])

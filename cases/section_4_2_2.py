@@ -6,11 +6,27 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, Severity, Turn, Verdict, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import REPEAT_WAIT, Probe, UnusableError, judge_repeated_syn_ack
-from tfocheck.wire.evidence import Captured
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    REPEAT_WAIT,
+    Agreement,
+    Captured,
+    Control,
+    Fact,
+    FastOpen,
+    Flow,
+    Level,
+    Outcome,
+    Probe,
+    Role,
+    Severity,
+    Turn,
+    UnusableError,
+    Verdict,
+    case,
+    judge_repeated_syn_ack,
+)
 
 FLOWS_TO_WATCH = 2
 
@@ -38,6 +54,7 @@ TIMESTAMP_TICK = 0.002
     "address, makes them. Those clients must not pay with lost connections or doubled orders.",
     needs=FAST_OPEN_WORKS,
     faults=("delivers-rejected-data", "breaks-after-reject"),
+    control=(Control.VALID_COOKIE,),
 )
 async def fallback(probe: Probe) -> Outcome:
     """
@@ -47,27 +64,22 @@ async def fallback(probe: Probe) -> Outcome:
     <- the answer that plain connections get
     -> FIN,ACK
     """
-    await probe.positive_control()
     payload = probe.payload
     size = len(probe.cookie)
 
     # Only an application that notices a damaged request tells whether it got the data once.
-    once = await probe.application_is_mute() or not await probe.session.shows_its_input()
+    once = await probe.application.is_mute() or not await probe.application.shows_its_input()
     served = "served" if once else "served once"
-
-    async def attempt() -> Outcome:
-        forged = FastOpen(secrets.token_bytes(size))
-        # The head of a request: were it delivered besides the whole, the answer would be another.
-        head = payload.data[: payload.split]
-        async with probe.beside_others("forged cookie", forged, data=head, rejected=True) as flow:
-            if flow.acknowledged != 1:
-                return probe.skipped("the forged cookie was accepted: see forged.random")
-            wrong = await probe.serves(flow, payload.data)
-            if wrong:
-                return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
-            return probe.passed(f"ack 1, then handshake and the data again: {served}")
-
-    return await probe.agree(attempt)
+    forged = FastOpen(secrets.token_bytes(size))
+    # The head of a request: were it delivered besides the whole, the answer would be another.
+    head = payload.data[: payload.split]
+    async with probe.beside_others("forged cookie", forged, data=head, rejected=True) as flow:
+        if flow.acknowledged != 1:
+            return probe.skipped("the forged cookie was accepted: see forged.random")
+        wrong = await probe.application.serves(flow, payload.data)
+        if wrong:
+            return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
+        return probe.passed(f"ack 1, then handshake and the data again: {served}")
 
 
 @case(
@@ -84,6 +96,7 @@ async def fallback(probe: Probe) -> Outcome:
     why="Some boxes drop what carries an option that they do not know. With a bare second SYN-ACK "
     "a client behind one loses a second, else it can't connect at all.",
     faults=("repeats-option",),
+    agree=Agreement(need=FLOWS_TO_WATCH),
 )
 async def request_synack_retransmit(probe: Probe) -> Outcome:
     """
@@ -93,17 +106,11 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1, no Fast Open option
     -> RST,ACK (half-open)
     """
-
-    async def attempt() -> Outcome:
-        async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
-            started.append(flow)
-            if len(started) >= FLOWS_TO_WATCH:
-                probe.observing()
-            await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
-            return judge_repeated_syn_ack(probe, flow)
-
-    started: list[Flow] = []
-    return await probe.agree(attempt, need=FLOWS_TO_WATCH)
+    async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
+        if len(probe.evidence.of_case) >= FLOWS_TO_WATCH:
+            probe.observing()
+        await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+        return judge_repeated_syn_ack(probe, flow)
 
 
 @case(
@@ -123,6 +130,14 @@ async def request_synack_retransmit(probe: Probe) -> Outcome:
     "client send its data twice, and saves it nothing.",
     needs=("cookie.request",),
     faults=("never-accepts", "partial-ack"),
+    agree=Agreement(
+        together=False,
+        unanswered="a SYN with a valid cookie and data",
+        path="path.syn-data-dropped",
+        other_key="cookies are turned down every time, each time with another one",
+    ),
+    control=(Control.ISSUING,),
+    learns=(Fact.SILENCES,),
 )
 async def data_acked(probe: Probe) -> Outcome:
     """
@@ -131,23 +146,7 @@ async def data_acked(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     not accepted: cookie requests, to see whether the queue is full
     """
-
-    async def attempt() -> Outcome:
-        return await probe.accepts_valid_cookie("valid cookie with data")
-
-    outcome = await probe.agree(
-        attempt,
-        together=False,
-        unanswered="a SYN with a valid cookie and data",
-        path="path.syn-data-dropped",
-        other_key="cookies are turned down every time, each time with another one",
-    )
-    if outcome.verdict is Verdict.FAIL and not await probe.still_offered():
-        return probe.undecided(
-            f"{outcome.seen}; but cookies are not issued now either: the queue of pending requests"
-            " seems to be full"
-        )
-    return outcome
+    return await probe.accepts_valid_cookie("valid cookie with data")
 
 
 @case(
@@ -167,6 +166,8 @@ async def data_acked(probe: Probe) -> Outcome:
     "as ever, and the server bears the risks of Fast Open all the same.",
     needs=FAST_OPEN_WORKS,
     faults=("holds-data",),
+    learns=(Fact.ANSWERS_EARLY,),
+    agree=Agreement(together=False, more_where_lossy=2),
 )
 async def early_answer(probe: Probe) -> Outcome:
     """
@@ -176,34 +177,30 @@ async def early_answer(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     nothing before our ACK: how long after it the answer comes
     """
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing that could come early")
+    if await probe.application.is_mute():
+        probe.end(probe.skipped("the application answers nothing that could come early"))
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("valid cookie with data", FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            syn_ack = flow.syn_ack
-            if await probe.early_answer(flow) and syn_ack is not None:
-                probe.point_out(flow, flow.early_data[0])
-                after = (flow.early_data[0].time - syn_ack.time) * 1000
-                return probe.info(
-                    f"the answer starts {after:.1f} ms after the SYN-ACK, before our ACK:"
-                    " one round trip saved",
-                    conclusive=True,
-                )
-            wrong = await probe.serves(flow)
-            acked_at, answered_at = flow.handshake_done_time, flow.first_data_time
-            if wrong or acked_at is None or answered_at is None:
-                return probe.undecided(f"data accepted early, but then {wrong}")
-            return probe.warning(
-                "accepted, not delivered early: the answer comes only after our ACK"
-                f" ({(answered_at - acked_at) * 1000:.0f} ms after it)"
+    async with probe.alone("valid cookie with data", FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        syn_ack = flow.syn_ack
+        if await probe.application.early_answer(flow) and syn_ack is not None:
+            probe.evidence.point_out(flow, flow.early_data[0])
+            after = (flow.early_data[0].time - syn_ack.time) * 1000
+            return probe.info(
+                f"the answer starts {after:.1f} ms after the SYN-ACK, before our ACK:"
+                " one round trip saved",
+                conclusive=True,
             )
-
-    # An early answer that gets lost comes again only after our ACK, too.
-    need = probe.attempts + 2 if probe.session.has_lost else None
-    return await probe.agree(attempt, together=False, need=need)
+        wrong = await probe.application.serves(flow)
+        acked_at, answered_at = flow.handshake_done_time, flow.first_data_time
+        if wrong or acked_at is None or answered_at is None:
+            return probe.undecided(f"data accepted early, but then {wrong}")
+        # An early answer that gets lost comes again only after our ACK, too: where packets get
+        # lost, more attempts must agree.
+        return probe.warning(
+            "accepted, not delivered early: the answer comes only after our ACK"
+            f" ({(answered_at - acked_at) * 1000:.0f} ms after it)"
+        )
 
 
 @case(
@@ -221,6 +218,7 @@ async def early_answer(probe: Probe) -> Outcome:
     "cookie.",
     needs=FAST_OPEN_WORKS,
     faults=("needs-data", "stalls-without-data"),
+    agree=Agreement(together=False, unanswered="a SYN with a valid cookie and no data"),
 )
 async def no_data(probe: Probe) -> Outcome:
     """
@@ -231,21 +229,13 @@ async def no_data(probe: Probe) -> Outcome:
     -> FIN,ACK
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("valid cookie, no data", FastOpen(probe.cookie)) as flow:
-            if flow.acknowledged != 1:
-                return probe.breach(f"ack {flow.acknowledged} to a SYN without data")
-            wrong = await probe.serves(flow, data)
-            if wrong:
-                return probe.breach(
-                    f"a cookie without data, then the connection is broken: {wrong}"
-                )
-            return probe.passed("ack 1, then an ordinary connection that works", conclusive=True)
-
-    return await probe.agree(
-        attempt, together=False, unanswered="a SYN with a valid cookie and no data"
-    )
+    async with probe.alone("valid cookie, no data", FastOpen(probe.cookie)) as flow:
+        if flow.acknowledged != 1:
+            return probe.breach(f"ack {flow.acknowledged} to a SYN without data")
+        wrong = await probe.application.serves(flow, data)
+        if wrong:
+            return probe.breach(f"a cookie without data, then the connection is broken: {wrong}")
+        return probe.passed("ack 1, then an ordinary connection that works", conclusive=True)
 
 
 @case(
@@ -263,6 +253,7 @@ async def no_data(probe: Probe) -> Outcome:
     "The one thing that TCP promises would not hold, and no application checks it.",
     needs=FAST_OPEN_WORKS,
     faults=("loses-syn-data", "doubles-syn-data"),
+    agree=IN_TURN,
 )
 async def stream_integrity(probe: Probe) -> Outcome:
     """
@@ -272,28 +263,24 @@ async def stream_integrity(probe: Probe) -> Outcome:
     <- the answer that plain connections get
     -> FIN,ACK
     """
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing that would show its input")
-    if not await probe.session.shows_its_input():
-        return probe.skipped("the application answers a damaged request just like a whole one")
+    if await probe.application.is_mute():
+        probe.end(probe.skipped("the application answers nothing that would show its input"))
+    if not await probe.application.shows_its_input():
+        probe.end(probe.skipped("the application answers a damaged request just like a whole one"))
     payload = probe.payload
     head, rest = payload.data[: payload.split], payload.data[payload.split :]
-
-    async def attempt() -> Outcome:
-        label = "half a request on the SYN"
-        async with probe.alone(label, FastOpen(probe.cookie), data=head) as flow:
-            probe.must_be_open(flow)
-            wrong = await probe.serves(flow, rest)
-            if wrong:
-                return probe.breach(
-                    f"{len(head)} bytes on the SYN, {len(rest)} after the handshake: {wrong}"
-                )
-            return probe.passed(
-                f"{len(head)} bytes on the SYN, {len(rest)} after it: one correct answer",
-                conclusive=True,
+    label = "half a request on the SYN"
+    async with probe.alone(label, FastOpen(probe.cookie), data=head) as flow:
+        probe.cookies.must_be_open(flow)
+        wrong = await probe.application.serves(flow, rest)
+        if wrong:
+            return probe.breach(
+                f"{len(head)} bytes on the SYN, {len(rest)} after the handshake: {wrong}"
             )
-
-    return await probe.agree(attempt, together=False)
+        return probe.passed(
+            f"{len(head)} bytes on the SYN, {len(rest)} after it: one correct answer",
+            conclusive=True,
+        )
 
 
 def _has_another_isn(flow: Flow, segments: Sequence[Captured]) -> bool:
@@ -317,9 +304,9 @@ async def _answers_to_copies(
     probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
 ) -> _Answers:
     """What comes of sending the SYN again; several times, for one copy may well get lost."""
-    await probe.session.clock.sleep(TIMESTAMP_TICK)
+    await probe.clock.sleep(TIMESTAMP_TICK)
     known = len(flow.received)
-    wait = probe.session.round_trips.syn_wait(probe.session.timeout)
+    wait = probe.round_trips.syn_wait(probe.timeout)
     sent = 0
 
     def is_sure() -> bool:
@@ -352,6 +339,7 @@ async def _answers_to_copies(
     "second copy, orders are placed twice.",
     needs=FAST_OPEN_WORKS,
     faults=("second-connection", "delivers-copy", "resets-copy"),
+    agree=IN_TURN,
 )
 async def duplicate_syn(probe: Probe) -> Outcome:
     """
@@ -365,47 +353,43 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     no good answer: the SYN once, from another port, for comparison
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        label = "the same SYN twice"
-        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            await probe.early_answer(flow)
-            if flow.has_ended:
-                # Then the copy rightly opens another connection.
-                return probe.skipped("the application closes before a second copy can come")
-            # A SYN-ACK again, or a plain ACK for a segment below the window
-            # (RFC 9293 section 3.10.7.4).
-            came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
-            for captured in came_back.segments:
-                segment = captured.segment
-                if segment.is_reset:
-                    return probe.breach("the second copy of the SYN was answered with a reset")
-                if segment.is_syn_ack and segment.seq != flow.server_isn:
-                    return probe.breach(
-                        "the second copy of the SYN opened a second connection (another ISN)",
-                        conclusive=True,
-                    )
-            mute = await probe.application_is_mute()
-            wrong = None if mute else await probe.serves(flow)
-            if not wrong:
-                count, is_all = (1, True) if mute else await probe.answers(flow)
-                if count > 1:
-                    return probe.breach(
-                        "a SYN that came twice was answered twice: its data was delivered twice",
-                        conclusive=True,
-                    )
-                return probe.passed(
-                    f"{came_back.how}, one connection that works",
-                    conclusive=came_back.sure and is_all,
+    label = "the same SYN twice"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        await probe.application.early_answer(flow)
+        if flow.has_ended:
+            # Then the copy rightly opens another connection.
+            return probe.skipped("the application closes before a second copy can come")
+        # A SYN-ACK again, or a plain ACK for a segment below the window
+        # (RFC 9293 section 3.10.7.4).
+        came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
+        for captured in came_back.segments:
+            segment = captured.segment
+            if segment.is_reset:
+                return probe.breach("the second copy of the SYN was answered with a reset")
+            if segment.is_syn_ack and segment.seq != flow.server_isn:
+                return probe.breach(
+                    "the second copy of the SYN opened a second connection (another ISN)",
+                    conclusive=True,
                 )
-        async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            if await probe.serves(flow):
-                return probe.skipped("a SYN that comes once is not served either")
-        return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
-
-    return await probe.agree(attempt, together=False)
+        mute = await probe.application.is_mute()
+        wrong = None if mute else await probe.application.serves(flow)
+        if not wrong:
+            count, is_all = (1, True) if mute else await probe.application.answers(flow)
+            if count > 1:
+                return probe.breach(
+                    "a SYN that came twice was answered twice: its data was delivered twice",
+                    conclusive=True,
+                )
+            return probe.passed(
+                f"{came_back.how}, one connection that works",
+                conclusive=came_back.sure and is_all,
+            )
+    async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        if await probe.application.serves(flow):
+            return probe.skipped("a SYN that comes once is not served either")
+    return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
 
 
 @case(
@@ -424,6 +408,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("repeats-data",),
     turn=Turn.LONG,
+    agree=IN_TURN,
 )
 async def synack_retransmit(probe: Probe) -> Outcome:
     """
@@ -433,13 +418,9 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     <- SYN-ACK, no data, no Fast Open option
     -> ACK, FIN,ACK
     """
-
-    async def attempt() -> Outcome:
-        silent = await probe.silent_open()
-        assert silent.flow is not None
-        return judge_repeated_syn_ack(probe, silent.flow)
-
-    return await probe.agree(attempt, together=False)
+    silent = await probe.silent_open()
+    assert silent.flow is not None
+    return judge_repeated_syn_ack(probe, silent.flow)
 
 
 @case(
@@ -455,6 +436,8 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     why="With a fresh cookie a client whose old one is stale is fast again with its next "
     "connection. With a bad one it is turned down again and again.",
     needs=FAST_OPEN_WORKS,
+    control=(Control.SAME_KEY,),
+    agree=IN_TURN,
 )
 async def fresh_cookie(probe: Probe) -> Outcome:
     """
@@ -467,26 +450,19 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        forged = FastOpen(secrets.token_bytes(len(probe.cookie)))
-        async with probe.beside_others("forged cookie", forged, data=data, rejected=True) as flow:
-            offered = flow.offered
-        if offered is None:
-            return probe.info("no fresh cookie with a rejection")
-        if not offered.has_legal_cookie:
-            return probe.breach(
-                f"a rejection comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
-            )
-        async with probe.alone("fresh cookie", offered, data=data) as again:
-            if again.acknowledged != 1:
-                return probe.info(
-                    "a rejection comes with a fresh cookie, which works", conclusive=True
-                )
-        await probe.key_is_the_same()
-        return probe.breach("the fresh cookie of a rejection is not honoured")
-
-    return await probe.agree(attempt, together=False)
+    forged = FastOpen(secrets.token_bytes(len(probe.cookie)))
+    async with probe.beside_others("forged cookie", forged, data=data, rejected=True) as flow:
+        offered = flow.offered
+    if offered is None:
+        return probe.info("no fresh cookie with a rejection")
+    if not offered.has_legal_cookie:
+        return probe.breach(
+            f"a rejection comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
+        )
+    async with probe.alone("fresh cookie", offered, data=data) as again:
+        if again.acknowledged != 1:
+            return probe.info("a rejection comes with a fresh cookie, which works", conclusive=True)
+    return probe.breach("the fresh cookie of a rejection is not honoured")
 
 
 @case(
@@ -505,6 +481,8 @@ async def fresh_cookie(probe: Probe) -> Outcome:
     "TLS ClientHello easily fills a SYN.",
     needs=FAST_OPEN_WORKS,
     faults=("truncates-silently",),
+    reads=(Fact.SERVER_MSS,),
+    once=True,
 )
 async def sizes(probe: Probe) -> Outcome:
     """
@@ -515,27 +493,27 @@ async def sizes(probe: Probe) -> Outcome:
     -> FIN,ACK
     a full MSS gets no answer: as much as a path MTU of 1280 allows
     """
-    session, payload = probe.session, probe.payload
-    option_bytes = session.option_bytes(FastOpen(probe.cookie))
-    largest = min(session.server_mss or 536, session.own_mss) - option_bytes
+    payload = probe.payload
+    option_bytes = probe.option_bytes(FastOpen(probe.cookie))
+    largest = min(probe.facts.server_mss or 536, probe.own_mss) - option_bytes
     smaller = min(largest, 1220 - option_bytes)
 
     async def served(size: int) -> Outcome:
         request = payload.of_size(size) or payload.data
         head, rest = request[:size], request[size:]
 
-        async def attempt() -> Outcome:
+        async def attempt(probe: Probe) -> Outcome:
             cookie = FastOpen(probe.cookie)
             async with probe.alone(f"{size} bytes on the SYN", cookie, data=head) as flow:
                 count = (flow.acknowledged or 1) - 1
                 if count == 0:
                     raise UnusableError("the valid cookie was not honoured this time")
-                wrong = await probe.serves(flow, head[count:] + rest)
+                wrong = await probe.application.serves(flow, head[count:] + rest)
                 if wrong:
                     return probe.breach(f"{size} bytes on the SYN, {count} acknowledged: {wrong}")
                 return probe.passed("served", conclusive=True)
 
-        return await probe.agree(attempt, together=False)
+        return await probe.agree(attempt, IN_TURN)
 
     def can_be_made(size: int) -> bool:
         return size <= largest and (size <= len(payload.data) or payload.of_size(size) is not None)
@@ -573,6 +551,7 @@ async def sizes(probe: Probe) -> Outcome:
     "into a failed connection: with Fast Open the site is less reliable than without.",
     needs=FAST_OPEN_WORKS,
     faults=("resets-bare-syn",),
+    agree=IN_TURN,
 )
 async def syn_without_option(probe: Probe) -> Outcome:
     """
@@ -585,35 +564,31 @@ async def syn_without_option(probe: Probe) -> Outcome:
     -> FIN,ACK
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        label = "then the SYN again, bare"
-        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            await probe.early_answer(flow)
-            if flow.has_ended:
-                # Then a reset is the right answer.
-                return probe.skipped("the application closes before the SYN can come again")
-            bare = probe.session.syn_options(flow=flow)
-            came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
-            if flow.reset is not None:
-                return probe.breach("the bare SYN of the same ISN was answered with a reset")
-            if _has_another_isn(flow, came_back.segments):
-                return probe.breach(
-                    "the bare SYN of the same ISN opened another connection: the first was given up"
-                )
-            wrong = None if await probe.application_is_mute() else await probe.serves(flow)
-            if wrong:
-                return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
-            # The network may have doubled the first SYN, and what came be the answer to that one:
-            # the bare SYN's is on its way then, or the bare SYN got lost.
-            if not flow.has_ended:
-                await probe.session.replies(flow)
-            if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
-                raise UnusableError("the connection was reset after it had been served")
-            return probe.passed(
-                f"{came_back.how}, and the connection goes on",
-                conclusive=came_back.sure and not probe.session.has_lost,
+    label = "then the SYN again, bare"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        await probe.application.early_answer(flow)
+        if flow.has_ended:
+            # Then a reset is the right answer.
+            return probe.skipped("the application closes before the SYN can come again")
+        bare = probe.syn_options(flow=flow)
+        came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
+        if flow.reset is not None:
+            return probe.breach("the bare SYN of the same ISN was answered with a reset")
+        if _has_another_isn(flow, came_back.segments):
+            return probe.breach(
+                "the bare SYN of the same ISN opened another connection: the first was given up"
             )
-
-    return await probe.agree(attempt, together=False)
+        wrong = None if await probe.application.is_mute() else await probe.application.serves(flow)
+        if wrong:
+            return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
+        # The network may have doubled the first SYN, and what came be the answer to that one:
+        # the bare SYN's is on its way then, or the bare SYN got lost.
+        if not flow.has_ended:
+            await probe.application.replies(flow)
+        if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
+            raise UnusableError("the connection was reset after it had been served")
+        return probe.passed(
+            f"{came_back.how}, and the connection goes on",
+            conclusive=came_back.sure and not probe.has_lost,
+        )

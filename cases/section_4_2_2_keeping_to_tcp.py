@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Severity, Turn, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import INSISTENCE, Probe, UnusableError
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    INSISTENCE,
+    Agreement,
+    Control,
+    Fact,
+    FastOpen,
+    Flow,
+    Level,
+    Outcome,
+    Probe,
+    Severity,
+    Turn,
+    UnusableError,
+    case,
+)
 
 RFC_3390_SEGMENTS = 4
 RFC_6928_SEGMENTS = 10
@@ -35,6 +48,7 @@ def _initial_window(segments: int, mss: int) -> int:
     needs=FAST_OPEN_WORKS,
     faults=("floods",),
     turn=Turn.LONG,
+    agree=Agreement(together=False, need=1),
 )
 async def initial_window(probe: Probe) -> Outcome:
     """
@@ -46,26 +60,22 @@ async def initial_window(probe: Probe) -> Outcome:
     <- the rest of the answer
     -> FIN,ACK
     """
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing that could fill a window")
-
-    async def attempt() -> Outcome:
-        silent = await probe.silent_open()
-        mss = probe.session.own_mss
-        small, large = (_initial_window(n, mss) for n in (RFC_3390_SEGMENTS, RFC_6928_SEGMENTS))
-        seen = f"{silent.early} bytes before our ACK"
-        if silent.early > large:
-            return probe.breach(f"{seen}: RFC 6928 allows {large}", conclusive=True)
-        if silent.early > small:
-            return probe.passed(f"{seen}: within RFC 6928's 10 segments, not RFC 3390's 4")
-        if not silent.later:
-            return probe.skipped(
-                f"the whole answer has {silent.early} bytes: too short to tell"
-                " (--payload FILE with a request for something long)"
-            )
-        return probe.passed(f"{seen}, more after it: within RFC 3390's 4 segments")
-
-    return await probe.agree(attempt, together=False, need=1)
+    if await probe.application.is_mute():
+        probe.end(probe.skipped("the application answers nothing that could fill a window"))
+    silent = await probe.silent_open()
+    mss = probe.own_mss
+    small, large = (_initial_window(n, mss) for n in (RFC_3390_SEGMENTS, RFC_6928_SEGMENTS))
+    seen = f"{silent.early} bytes before our ACK"
+    if silent.early > large:
+        return probe.breach(f"{seen}: RFC 6928 allows {large}", conclusive=True)
+    if silent.early > small:
+        return probe.passed(f"{seen}: within RFC 6928's 10 segments, not RFC 3390's 4")
+    if not silent.later:
+        return probe.skipped(
+            f"the whole answer has {silent.early} bytes: too short to tell"
+            " (--payload FILE with a request for something long)"
+        )
+    return probe.passed(f"{seen}, more after it: within RFC 3390's 4 segments")
 
 
 @case(
@@ -82,6 +92,7 @@ async def initial_window(probe: Probe) -> Outcome:
     "lost, and the answer that was to come early comes late or never.",
     needs=FAST_OPEN_WORKS,
     faults=("ignores-mss",),
+    agree=IN_TURN,
 )
 async def peer_mss(probe: Probe) -> Outcome:
     """
@@ -91,37 +102,33 @@ async def peer_mss(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     """
     announced = 536
-    if await probe.application_is_mute():
-        return probe.skipped("the application answers nothing to measure")
+    if await probe.application.is_mute():
+        probe.end(probe.skipped("the application answers nothing to measure"))
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        cookie = FastOpen(probe.cookie)
-        async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
-            probe.must_be_open(flow)
-            await probe.early_answer(flow)
-            wrong = await probe.serves(flow)
-            if wrong:
-                raise UnusableError(wrong)
-            await flow.wait(lambda: len(flow.stream) > announced, await probe.session.reply_wait())
-            # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
-            largest = max(
-                captured.gso_size or len(captured.segment.payload) for captured in flow.received
+    cookie = FastOpen(probe.cookie)
+    async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
+        probe.cookies.must_be_open(flow)
+        await probe.application.early_answer(flow)
+        wrong = await probe.application.serves(flow)
+        if wrong:
+            raise UnusableError(wrong)
+        await flow.wait(lambda: len(flow.stream) > announced, await probe.application.reply_wait())
+        # What the kernel handed us as one may have been several (DESIGN: GRO, GSO).
+        largest = max(
+            captured.gso_size or len(captured.segment.payload) for captured in flow.received
+        )
+        if largest > announced:
+            return probe.breach(
+                f"a segment of {largest} bytes, though we announced {announced}",
+                conclusive=True,
             )
-            if largest > announced:
-                return probe.breach(
-                    f"a segment of {largest} bytes, though we announced {announced}",
-                    conclusive=True,
-                )
-            if len(flow.stream) <= announced:
-                return probe.skipped(
-                    f"the whole answer has {len(flow.stream)} bytes: too short to tell"
-                )
-            return probe.passed(
-                f"no segment above {largest} bytes; we announced {announced}", conclusive=True
+        if len(flow.stream) <= announced:
+            return probe.skipped(
+                f"the whole answer has {len(flow.stream)} bytes: too short to tell"
             )
-
-    return await probe.agree(attempt, together=False)
+        return probe.passed(
+            f"no segment above {largest} bytes; we announced {announced}", conclusive=True
+        )
 
 
 @case(
@@ -139,6 +146,8 @@ async def peer_mss(probe: Probe) -> Outcome:
     "worse than without Fast Open. Small devices announce small windows for want of memory.",
     needs=("open.early-answer",),
     faults=("ignores-window",),
+    reads=(Fact.ANSWERS_EARLY,),
+    agree=IN_TURN,
 )
 async def peer_window(probe: Probe) -> Outcome:
     """
@@ -151,39 +160,35 @@ async def peer_window(probe: Probe) -> Outcome:
     -> FIN,ACK
     """
     window = 200
-    if not probe.session.answers_early:
-        return probe.skipped("no answer comes before our ACK, whatever the window")
+    if not probe.facts.answers_early:
+        probe.end(probe.skipped("no answer comes before our ACK, whatever the window"))
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        cookie = FastOpen(probe.cookie)
-        async with probe.alone("window 200", cookie, data=data, window=window) as flow:
-            probe.must_be_open(flow)
-            quiet = await probe.session.quiet()
-            # The first of the segments may be the one that got lost.
-            if await flow.wait(lambda: flow.reach > window, quiet):
-                return probe.breach(
-                    f"{flow.reach} bytes before our ACK, though our window was {window}",
-                    conclusive=True,
-                )
-            early = flow.reach
-            await flow.acknowledge()
-
-            def more() -> bool:
-                return len(flow.stream) > early
-
-            if not await flow.wait(more, await probe.session.reply_wait()) and not (
-                # Our ACK may have got lost, or what it brought.
-                probe.session.has_lost
-                and await probe.session.insist(flow, more, flow.acknowledge, INSISTENCE)
-            ):
-                return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
-            return probe.passed(
-                f"{early} bytes before our ACK, more after it; our window was {window}",
-                conclusive=_was_held(flow, early, probe.session.round_trips.smallest or 0.0),
+    cookie = FastOpen(probe.cookie)
+    async with probe.alone("window 200", cookie, data=data, window=window) as flow:
+        probe.cookies.must_be_open(flow)
+        quiet = await probe.application.quiet()
+        # The first of the segments may be the one that got lost.
+        if await flow.wait(lambda: flow.reach > window, quiet):
+            return probe.breach(
+                f"{flow.reach} bytes before our ACK, though our window was {window}",
+                conclusive=True,
             )
+        early = flow.reach
+        await flow.acknowledge()
 
-    return await probe.agree(attempt, together=False)
+        def more() -> bool:
+            return len(flow.stream) > early
+
+        if not await flow.wait(more, await probe.application.reply_wait()) and not (
+            # Our ACK may have got lost, or what it brought.
+            probe.has_lost
+            and await probe.application.insist(flow, more, flow.acknowledge, INSISTENCE)
+        ):
+            return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
+        return probe.passed(
+            f"{early} bytes before our ACK, more after it; our window was {window}",
+            conclusive=_was_held(flow, early, probe.round_trips.smallest or 0.0),
+        )
 
 
 def _was_held(flow: Flow, early: int, round_trip: float) -> bool:
@@ -213,6 +218,7 @@ def _was_held(flow: Flow, early: int, round_trip: float) -> bool:
     "its own making.",
     needs=FAST_OPEN_WORKS,
     faults=("wrong-tsecr",),
+    agree=IN_TURN,
 )
 async def timestamps(probe: Probe) -> Outcome:
     """
@@ -221,21 +227,17 @@ async def timestamps(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            sent = flow.sent_timestamp
-            first = flow.syn_ack
-            echoed = first.segment.option_list.timestamps if first else None
-            probe.point_out(flow, first)
-            if sent is None or echoed is None:
-                return probe.skipped("the server does not use timestamps")
-            if echoed[1] != sent:
-                return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
-            return probe.passed("TSecr is our TSval", conclusive=True)
-
-    return await probe.agree(attempt, together=False)
+    async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        sent = flow.sent_timestamp
+        first = flow.syn_ack
+        echoed = first.segment.option_list.timestamps if first else None
+        probe.evidence.point_out(flow, first)
+        if sent is None or echoed is None:
+            return probe.skipped("the server does not use timestamps")
+        if echoed[1] != sent:
+            return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
+        return probe.passed("TSecr is our TSval", conclusive=True)
 
 
 @case(
@@ -254,6 +256,7 @@ async def timestamps(probe: Probe) -> Outcome:
     "key. A bad one takes Fast Open away from a client that had it.",
     needs=FAST_OPEN_WORKS,
     faults=("bad-refresh",),
+    control=(Control.SAME_KEY,),
 )
 async def reply_option(probe: Probe) -> Outcome:
     """
@@ -266,27 +269,20 @@ async def reply_option(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     """
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            offered = flow.offered
-        if offered is None:
-            # One alone may be the SYN-ACK that answers a doubled SYN: that one is bare.
-            return probe.passed("no option with an acceptance")
-        if not offered.has_legal_cookie:
-            return probe.breach(
-                f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
-            )
-        async with probe.alone("the cookie of the reply", offered, data=data) as again:
-            if again.acknowledged != 1:
-                return probe.passed(
-                    "an acceptance comes with a cookie, which works", conclusive=True
-                )
-        await probe.key_is_the_same()
-        return probe.breach("the cookie that comes with an acceptance is not honoured")
-
-    return await probe.agree(attempt)
+    async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        offered = flow.offered
+    if offered is None:
+        # One alone may be the SYN-ACK that answers a doubled SYN: that one is bare.
+        return probe.passed("no option with an acceptance")
+    if not offered.has_legal_cookie:
+        return probe.breach(
+            f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
+        )
+    async with probe.alone("the cookie of the reply", offered, data=data) as again:
+        if again.acknowledged != 1:
+            return probe.passed("an acceptance comes with a cookie, which works", conclusive=True)
+    return probe.breach("the cookie that comes with an acceptance is not honoured")
 
 
 @case(
@@ -305,6 +301,7 @@ async def reply_option(probe: Probe) -> Outcome:
     "connection on both sides until a timer ends it.",
     needs=FAST_OPEN_WORKS,
     faults=("ignores-fin",),
+    agree=IN_TURN,
 )
 async def fin_after_data(probe: Probe) -> Outcome:
     """
@@ -314,28 +311,23 @@ async def fin_after_data(probe: Probe) -> Outcome:
     -> FIN,ACK at once
     <- ACK of our FIN; the answer, before or after it
     """
-    session = probe.session
-    mute = await probe.application_is_mute()
-    patience = session.patience(await session.ordinary_answer())
+    mute = await probe.application.is_mute()
+    patience = probe.application.patience(await probe.application.ordinary_answer())
     data = probe.payload.data
-
-    async def attempt() -> Outcome:
-        label = "data on the SYN, then ACK and FIN"
-        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            await flow.complete(session.round_trip)
-            if not flow.fin_acknowledged and flow.reset is None:
-                return probe.breach("the FIN after data on the SYN is not acknowledged")
-            answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
-            if flow.reset is not None and mute:
-                return probe.skipped("the application resets by itself")
-            if flow.reset is not None and not answered:
-                return probe.breach("the FIN after data on the SYN was answered with a reset")
-            if not answered and not mute:
-                return probe.breach("data on the SYN, then FIN: the request is not answered")
-            return probe.passed(
-                "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
-                conclusive=True,
-            )
-
-    return await probe.agree(attempt, together=False)
+    label = "data on the SYN, then ACK and FIN"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        await flow.complete(probe.round_trip)
+        if not flow.fin_acknowledged and flow.reset is None:
+            return probe.breach("the FIN after data on the SYN is not acknowledged")
+        answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
+        if flow.reset is not None and mute:
+            return probe.skipped("the application resets by itself")
+        if flow.reset is not None and not answered:
+            return probe.breach("the FIN after data on the SYN was answered with a reset")
+        if not answered and not mute:
+            return probe.breach("data on the SYN, then FIN: the request is not answered")
+        return probe.passed(
+            "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
+            conclusive=True,
+        )

@@ -6,11 +6,25 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Option, Outcome, Severity, Turn, Verdict, case
-from tfocheck.engine.flow import Flow
-from tfocheck.server.probe import REPEAT_WAIT, Probe, Syn, UnansweredError, UnusableError
-from tfocheck.wire.evidence import Captured
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    REPEAT_WAIT,
+    Captured,
+    FastOpen,
+    Flow,
+    Level,
+    Option,
+    Outcome,
+    Probe,
+    Severity,
+    Syn,
+    Turn,
+    UnansweredError,
+    UnusableError,
+    Verdict,
+    case,
+)
 
 MOST_PENDING = 512
 """The highest limit that is looked for."""
@@ -66,11 +80,11 @@ class _Filling:
         """One more; True if it was accepted, and so is pending now."""
         probe = self.probe
         data = probe.payload.data
-        flow = probe.new_flow(f"pending request {len(self.pending) + 1}")
+        flow = probe.opener.new_flow(f"pending request {len(self.pending) + 1}")
         # A small window, so that hundreds of early answers do not come at once.
         syn = Syn((FastOpen(probe.cookie),), data=data, window=200)
         try:
-            await probe.answered_syn(flow, syn)
+            await probe.opener.answered_syn(flow, syn)
         except (UnansweredError, UnusableError):
             # The SYN-ACK may be what got lost: then this one is pending as well.
             self._doubtful.append(flow)
@@ -78,7 +92,7 @@ class _Filling:
         if flow.acknowledged == 1 + len(data):
             self.pending.append(flow)
             return True
-        await flow.close(probe.session.round_trip)
+        await flow.close(probe.round_trip)
         return False
 
     async def _settle(self) -> None:
@@ -89,12 +103,12 @@ class _Filling:
 
     async def control(self) -> None:
         """A plain SYN, which must be served whatever is pending."""
-        if not await self.probe.session.is_answering():
+        if not await self.probe.is_answering():
             self.plain_refused += 1
 
     async def empty(self) -> None:
         """Complete and close all that is pending."""
-        round_trip = self.probe.session.round_trip
+        round_trip = self.probe.round_trip
         await self._settle()
         self.pending += self._doubtful
         self._doubtful = []
@@ -111,7 +125,7 @@ async def _answered_late(flow: Flow) -> None:
 async def _filled(probe: Probe) -> AsyncIterator[_Filling]:
     """The lane for ourselves, the queue full; emptied again whatever happens."""
     filling = _Filling(probe)
-    async with probe.session.lane.exclusive():
+    async with probe.exclusive():
         try:
             await filling.fill()
             yield filling
@@ -121,16 +135,16 @@ async def _filled(probe: Probe) -> AsyncIterator[_Filling]:
 
 async def _is_back(probe: Probe, seconds: float) -> bool:
     """Wait until the valid cookie is accepted again; False if it is not within that time."""
-    deadline = probe.session.clock.monotonic() + seconds
+    deadline = probe.clock.monotonic() + seconds
     pause = 0.1
     while True:
         with contextlib.suppress(UnansweredError, UnusableError):
             outcome = await probe.accepts_valid_cookie("Fast Open is back")
             if outcome.verdict is Verdict.PASS:
                 return True
-        if probe.session.clock.monotonic() > deadline:
+        if probe.clock.monotonic() > deadline:
             return False
-        await probe.session.clock.sleep(pause)
+        await probe.clock.sleep(pause)
         pause = min(5.0, pause * 2)
 
 
@@ -154,6 +168,7 @@ async def _is_back(probe: Probe, seconds: float) -> bool:
     faults=("no-limit", "refuses-when-full"),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
+    once=True,
 )
 async def pending_limit(probe: Probe) -> Outcome:
     """
@@ -205,6 +220,7 @@ async def pending_limit(probe: Probe) -> Outcome:
     faults=("forgets-resets",),
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
+    once=True,
 )
 async def reset_counted(probe: Probe) -> Outcome:
     """
@@ -226,17 +242,17 @@ async def reset_counted(probe: Probe) -> Outcome:
             if not filling.limit_reached or not limit:
                 return probe.undecided(f"the queue is not full with {limit} pending requests")
             # Linux counts a reset only once the application has accepted the connection.
-            await probe.session.clock.sleep(APPLICATION_ACCEPTS + probe.session.round_trip)
+            await probe.clock.sleep(APPLICATION_ACCEPTS + probe.round_trip)
             # The one place where a pending Fast Open is reset on purpose.
             victim = filling.pending.pop()
             for _ in range(RESETS):
                 await victim.send_reset()
-            await probe.session.clock.sleep(0.05 + probe.session.round_trip)
+            await probe.clock.sleep(0.05 + probe.round_trip)
             fell_back, accepted = await _fall_back_still(filling, probe.attempts)
-        began = probe.session.clock.monotonic()
+        began = probe.clock.monotonic()
         # With a queue of one the reset request fills it: wait until the server has forgotten it.
         back = await _is_back(probe, RESET_REMEMBERED)
-        waited = probe.session.clock.monotonic() - began
+        waited = probe.clock.monotonic() - began
         if not back:
             return probe.undecided(
                 f"Fast Open is not back {RESET_REMEMBERED:.0f} s after one reset"
@@ -284,6 +300,7 @@ async def _fall_back_still(filling: _Filling, enough: int) -> tuple[int, int]:
     needs=FAST_OPEN_WORKS,
     option=Option.INTRUSIVE,
     turn=Turn.INTRUSIVE,
+    agree=IN_TURN,
 )
 async def amplification(probe: Probe) -> Outcome:
     """
@@ -295,28 +312,24 @@ async def amplification(probe: Probe) -> Outcome:
     all that came is weighed against our SYN
     """
     data = probe.payload.data
+    label = "one SYN with data, then silence"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        known = 0
 
-    async def attempt() -> Outcome:
-        label = "one SYN with data, then silence"
-        async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-            probe.must_be_open(flow)
-            known = 0
+        def more() -> bool:
+            return len(flow.received) > known
 
-            def more() -> bool:
-                return len(flow.received) > known
-
-            while await flow.wait(more, GIVES_UP):
-                known = len(flow.received)
-            back = flow.received
-            sent = _ip_bytes([captured for captured in flow.packets if captured.sent])
-            received = _ip_bytes(back)
-            return probe.info(
-                f"{len(back)} packets, {received} bytes over {back[-1].time - back[0].time:.0f} s"
-                f" for one SYN of {sent} bytes: {received / sent:.1f} times as much",
-                conclusive=True,
-            )
-
-    return await probe.agree(attempt, together=False)
+        while await flow.wait(more, GIVES_UP):
+            known = len(flow.received)
+        back = flow.received
+        sent = _ip_bytes([captured for captured in flow.packets if captured.sent])
+        received = _ip_bytes(back)
+        return probe.info(
+            f"{len(back)} packets, {received} bytes over {back[-1].time - back[0].time:.0f} s"
+            f" for one SYN of {sent} bytes: {received / sent:.1f} times as much",
+            conclusive=True,
+        )
 
 
 def _ip_bytes(packets: Sequence[Captured]) -> int:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from tfocheck.case import FAST_OPEN_WORKS, Level, Outcome, Role, Severity, Verdict, case
-from tfocheck.server.probe import Probe
-from tfocheck.wire.options import FastOpen
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    FastOpen,
+    Level,
+    Outcome,
+    Probe,
+    Role,
+    Severity,
+    Verdict,
+    case,
+)
 
 CONNECTIONS = 16
 
@@ -32,6 +41,7 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     "then, the less the larger the farm, and no log says why.",
     needs=FAST_OPEN_WORKS,
     faults=("many-keys",),
+    once=True,
 )
 async def one_key(probe: Probe) -> Outcome:
     """
@@ -43,7 +53,7 @@ async def one_key(probe: Probe) -> Outcome:
     """
     for _ in range(CHANGES_ENDURED):
         outcome = await _from_many_ports(probe)
-        if outcome.verdict is not Verdict.FAIL or not await probe.has_one_key():
+        if outcome.verdict is not Verdict.FAIL or not await probe.cookies.has_one_key():
             return outcome
     return probe.undecided("the server's key has changed again and again meanwhile")
 
@@ -53,7 +63,7 @@ async def _from_many_ports(probe: Probe) -> Outcome:
     accepted = 0
     others: set[bytes] = set()
 
-    async def attempt() -> Outcome:
+    async def attempt(probe: Probe) -> Outcome:
         async with probe.alone("one cookie, another port", FastOpen(cookie), data=data) as flow:
             if flow.acknowledged != 1:
                 return probe.passed("accepted", conclusive=True)
@@ -63,7 +73,7 @@ async def _from_many_ports(probe: Probe) -> Outcome:
                 return probe.breach("turned down, with another cookie", conclusive=True)
             return probe.breach("turned down")
 
-    opens = [probe.agree(attempt, together=False) for _ in range(CONNECTIONS)]
+    opens = [probe.agree(attempt, IN_TURN) for _ in range(CONNECTIONS)]
     for outcome in await probe.side_by_side(opens):
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome
@@ -89,6 +99,7 @@ async def _from_many_ports(probe: Probe) -> Outcome:
     why="A client takes the address that it gets first. If they differ, what users get is luck, "
     "and an attacker picks the weakest.",
     needs=("control.syn",),
+    once=True,
 )
 async def addresses(probe: Probe) -> Outcome:
     """
@@ -97,7 +108,7 @@ async def addresses(probe: Probe) -> Outcome:
     no packets of its own: the verdicts on all addresses are compared
     """
     probe.observing()
-    rows = await probe.session.siblings.compare(COMPARED)
+    rows = await probe.compare_addresses(COMPARED)
     if len(rows) < 2:
         return probe.info("the name has one address that can be tested")
     different = [

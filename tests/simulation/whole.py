@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tfocheck.cli import main as cli
 from tfocheck.engine.lane import Lane
 from tfocheck.memory.clock import VirtualClock
-from tfocheck.memory.wire import Endpoint, MemoryWire, Way
+from tfocheck.memory.wire import Cable, Endpoint, MemoryWire, Way
 from tfocheck.model.report import AddressReport
 from tfocheck.model.target import Address
 from tfocheck.reference.listener import ReferenceServer
@@ -17,6 +17,9 @@ from tfocheck.server.session import Siblings
 PORT = 8080
 OFF_PORT = 8081
 SERVER = "10.0.0.2"
+DELAY = 0.0006
+"""Seconds, each way."""
+
 OWN = ("10.0.0.1/24", "10.0.0.3/24", "10.0.0.4/24")
 
 
@@ -37,7 +40,7 @@ def check(
         }
     [target], settings, _, _ = cli.prepare([f"{SERVER}:{PORT}", "--payload", "http", *options])
     clock = VirtualClock()
-    wire = MemoryWire(endpoints, clock, way=way, own=own)
+    wire = MemoryWire(endpoints, clock, way=way or Cable(DELAY), own=own)
     address = Address(4, SERVER, 0, PORT)
 
     async def run() -> AddressReport:

@@ -651,7 +651,7 @@ def _settings(targets: Sequence[Target], options: Options) -> Settings:
     chosen = _select(options, catalogue)
 
     from tfocheck.runner.run import Settings
-    from tfocheck.server.session import Extras
+    from tfocheck.server.extras import Extras
 
     return Settings(
         cases=with_prerequisites(chosen, catalogue),

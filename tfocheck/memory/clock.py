@@ -11,6 +11,7 @@ EPOCH = 1_700_000_000.0
 
 START = 1000.0
 _RESOLUTION = 1e-9
+_A_LOOK_TAKES = 1e-9
 
 T = TypeVar("T")
 
@@ -62,7 +63,11 @@ class VirtualClock:
         self._loop: _Loop | None = None
 
     def monotonic(self) -> float:
-        """Seconds since some moment before the start."""
+        """Seconds since some moment before the start; as in real time, never the same ones twice.
+
+        Else what has just ended would seem to be there still when something else begins.
+        """
+        self.now += _A_LOOK_TAKES
         return self.now
 
     def time(self) -> float:

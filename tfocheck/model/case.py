@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfocheck.model.facts import Fact
+
 
 class Level(enum.StrEnum):
     """What the RFC says of a requirement.
@@ -98,6 +100,44 @@ class Role(enum.StrEnum):
     """How much sooner the first byte comes."""
 
 
+class Control(enum.StrEnum):
+    """What is made beside the attempts of a case, so that they prove something.
+
+    That plain SYNs are answered is the control of every silence (``Agreement.unanswered``), and
+    that plain connections are served the control of every connection that does not work.
+    """
+
+    VALID_COOKIE = "valid-cookie"
+    """Before the first attempt: the valid cookie was accepted within the last minute."""
+    SAME_KEY = "same-key"
+    """After an attempt that found a breach: the valid cookie still is accepted, no key changed."""
+    ISSUING = "issuing"
+    """After a failure: cookies are still issued, so that the queue of requests is not full."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the attempts of a case are weighed against each other.
+
+    They are made side by side if ``together``, else one after another until one is conclusive.
+    ``need`` of them (default: ``--attempts``) must have the same verdict, ``more_where_lossy`` more
+    on a path that loses packets. ``unanswered`` names the stimulus ("a SYN with data"): when it is
+    never answered while plain SYNs are, that is a breach, or what the case ``path`` has to look
+    into. ``other_key`` is the breach when every single attempt was turned down with another cookie.
+    """
+
+    together: bool = True
+    need: int | None = None
+    more_where_lossy: int = 0
+    unanswered: str | None = None
+    path: str | None = None
+    other_key: str | None = None
+
+
+IN_TURN = Agreement(together=False)
+"""One attempt after another, until one is conclusive or enough agree."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a case returns: a verdict and, in one sentence, what was seen on the wire.
@@ -123,9 +163,11 @@ class Case:
     completes "the server …"; ``needs`` are ids of cases without whose pass (or info) this one
     proves nothing; ``after`` are those whose verdicts, whatever they are, it wants to know;
     ``faults`` are the reference server's knobs that must turn it; ``option`` is
-    the command's option without which the case is left out; ``role`` is what it stands for, if
-    others look at it; ``why`` says what is at stake; the function's docstring is the packet
-    exchange, as a ladder.
+    the command's option without which the case is left out; ``agreement`` says how attempts are
+    weighed, None for a case that is one attempt by itself; ``control`` is what is made beside them;
+    ``learns`` and ``reads`` are facts that it finds out, or takes from cases it rests on; ``role``
+    is what it stands for, if others look at it; ``why`` says what is at stake; the function's
+    docstring is the packet exchange, as a ladder.
     """
 
     id: str
@@ -142,6 +184,10 @@ class Case:
     faults: tuple[str, ...] = ()
     turn: Turn = Turn.FREE
     option: Option | None = None
+    agreement: Agreement | None = None
+    control: tuple[Control, ...] = ()
+    learns: tuple[Fact, ...] = ()
+    reads: tuple[Fact, ...] = ()
     role: Role | None = None
     why: str = ""
     path: Path | None = field(default=None, compare=False)

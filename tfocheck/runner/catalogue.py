@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfocheck.errors import UsageError
-from tfocheck.model.case import Case, CaseFunction, Level, Option, Role, Severity, Turn
+from tfocheck.model.case import (
+    Agreement,
+    Case,
+    CaseFunction,
+    Control,
+    Level,
+    Option,
+    Role,
+    Severity,
+    Turn,
+)
+from tfocheck.model.facts import Fact
 
 _DECLARED: list[Case] = []
 
@@ -34,14 +45,25 @@ def case(
     faults: Sequence[str] = (),
     turn: Turn = Turn.FREE,
     option: Option | None = None,
+    agree: Agreement | None = None,
+    once: bool = False,
+    control: Sequence[Control] = (),
+    learns: Sequence[Fact] = (),
+    reads: Sequence[Fact] = (),
     role: Role | None = None,
     why: str = "",
 ) -> Callable[[CaseFunction], CaseFunction]:
-    """Declare an ``async def`` as the case with this id; see ``Case`` for the arguments."""
+    """Declare an ``async def`` as the case with this id; see ``Case`` for the arguments.
+
+    The function is one attempt, made as often as ``agree`` says (default: side by side, until
+    ``--attempts`` of them agree); with ``once`` it is made once, and weighs by itself.
+    """
 
     def declare(function: CaseFunction) -> CaseFunction:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"case {case_id} is no async def")
+        if once and agree is not None:
+            raise ValueError(f"case {case_id}: with once=True there is nothing to agree= on")
         if (severity is None) != (level in (Level.INFO, Level.MAY)):
             raise ValueError(f"case {case_id}: give a severity, unless the level is info or may")
         _DECLARED.append(
@@ -60,6 +82,10 @@ def case(
                 faults=tuple(faults),
                 turn=turn,
                 option=option,
+                agreement=None if once else agree or Agreement(),
+                control=tuple(control),
+                learns=tuple(learns),
+                reads=tuple(reads),
                 role=role,
                 why=why,
                 path=Path(function.__code__.co_filename),
@@ -98,6 +124,7 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
                 f"case {loaded.id} is declared in {other.path} and in {loaded.path}: rename one"
             )
     for loaded in cases:
+        _check_facts(loaded, by_id)
         for need in (*loaded.needs, *loaded.after):
             if need not in by_id:
                 raise UsageError(f"case {loaded.id} ({loaded.path}) needs {need}, which is nowhere")
@@ -108,6 +135,15 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
                     f"case {loaded.id} ({loaded.path}) needs {need}, which has a later turn"
                 )
     return tuple(cases)
+
+
+def _check_facts(loaded: Case, by_id: dict[str, Case]) -> None:
+    rests_on = [by_id[each] for each in _all_needs(loaded.id, by_id)]
+    for fact in loaded.reads:
+        if not any(fact in each.learns for each in rests_on):
+            raise UsageError(
+                f"case {loaded.id} ({loaded.path}) reads {fact}, but needs no case that learns it"
+            )
 
 
 def _all_needs(case_id: str, by_id: dict[str, Case]) -> set[str]:

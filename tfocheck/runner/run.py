@@ -20,9 +20,12 @@ from tfocheck.model.case import Case, Outcome, Turn, Verdict
 from tfocheck.model.report import AddressReport, CaseResult, Report, Traffic
 from tfocheck.model.target import Address, Target
 from tfocheck.runner.target import resolve
+from tfocheck.server.conduct import conduct
+from tfocheck.server.extras import Extras
 from tfocheck.server.payload import PayloadChoice
-from tfocheck.server.probe import Probe, SettledError
-from tfocheck.server.session import Extras, Session, Siblings
+from tfocheck.server.probe import Probe
+from tfocheck.server.session import Session
+from tfocheck.server.siblings import Siblings
 from tfocheck.version import __version__
 from tfocheck.wire.evidence import FlowRecord
 
@@ -188,7 +191,7 @@ async def _check(
         report,
         results=tuple(results),
         rtt=session.round_trips.smallest,
-        cookie_bytes=len(session.cookie) if session.cookie is not None else None,
+        cookie_bytes=len(session.facts.cookie) if session.facts.cookie is not None else None,
         traffic=traffic,
         hops=session.known_route.hops() if session.known_route is not None else (),
         duration=wire.clock.monotonic() - began,
@@ -225,12 +228,13 @@ class _Runner:
         """All results in the order of the cases, with all that was captured by now."""
         found = [self._results[case.id].result() for case in self._settings.cases]
         found = trust.behind_faults(found)
-        return [replace(each, flows=self._probes[each.case.id].records()) for each in found]
+        evidence = {case_id: probe.evidence for case_id, probe in self._probes.items()}
+        return [replace(each, flows=evidence[each.case.id].records()) for each in found]
 
     def controls(self) -> tuple[FlowRecord, ...]:
         """What was captured beside the cases."""
         probes = self._probes.values()
-        return self._session.controls(flow for probe in probes for flow in probe.flows)
+        return self._session.controls(flow for probe in probes for flow in probe.evidence.flows)
 
     async def run(self) -> None:
         """Run to the last verdict; connections may still be closing then."""
@@ -239,7 +243,7 @@ class _Runner:
         self._results = {case.id: loop.create_future() for case in cases}
         for case in cases:
             if case.turn is Turn.FREE:
-                self._session.lane.join(self._probes[case.id])
+                self._session.lane.join(case.id)
         await _gather([self._run_case(case) for case in cases])
 
     async def _run_case(self, case: Case) -> None:
@@ -257,11 +261,7 @@ class _Runner:
                     began, drops = clock.monotonic(), self._session.wire.losses().capture_drops
                     if self._progress is not None:
                         self._progress.case_started(self._target, self._session.address, case)
-                    outcome = await case.run(probe)
-                    if not isinstance(outcome, Outcome):
-                        raise TypeError(f"case {case.id} returned {outcome!r}, not an Outcome")
-        except SettledError as settled:
-            outcome = settled.outcome
+                    outcome = await conduct(self._session, probe)
         except UnreachableError as problem:
             outcome = Outcome(Verdict.INCONCLUSIVE, str(problem))
         except CannotError:
@@ -270,13 +270,13 @@ class _Runner:
             trace = traceback.format_exc()
             outcome = Outcome(Verdict.ERROR, f"tfocheck itself failed: {problem!r}")
         finally:
-            self._session.lane.depart(probe)
+            self._session.lane.depart(case.id)
         result = CaseResult(
             case=case,
             verdict=outcome.verdict,
             seen=outcome.seen,
             duration=clock.monotonic() - began,
-            flows=probe.records(),
+            flows=probe.evidence.records(),
             prerequisite=case.id not in self._settings.selected,
             traceback=trace,
             conclusive=outcome.conclusive,
@@ -285,7 +285,7 @@ class _Runner:
         result = trust.distrust(
             result,
             self._session.wire.losses().capture_drops - drops,
-            sum(flow.kernel_resets for flow in probe.flows),
+            sum(flow.kernel_resets for flow in probe.evidence.flows),
         )
         self._session.verdicts[case.id] = result.verdict
         self._results[case.id].set_result(result)

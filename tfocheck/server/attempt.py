@@ -1,0 +1,102 @@
+"""What one attempt of a case has at hand: its evidence, and the rooms that it works with."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NoReturn, Self
+
+from tfocheck.model.case import Case, Outcome, Verdict
+from tfocheck.server.application import Application
+from tfocheck.server.cookies import Cookies
+from tfocheck.server.evidence import Evidence
+from tfocheck.server.opener import Opener
+from tfocheck.server.payload import Payload
+from tfocheck.server.session import Session
+
+
+class SettledError(Exception):
+    """Ends a case at once with an outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.seen)
+        self.outcome = outcome
+
+
+class NoOutcomeError(TypeError):
+    """A case has returned something that is no ``Outcome``."""
+
+    def __init__(self, returned: object) -> None:
+        super().__init__(f"it returned {returned!r}, not an Outcome")
+
+
+class Attempt:
+    """One attempt, or the case as a whole; see ``part``."""
+
+    def __init__(self, session: Session, case: Case, evidence: Evidence) -> None:
+        self._session = session
+        self.case = case
+        self.evidence = evidence
+        self.opener = Opener(session, evidence)
+        self.application = Application(session)
+        self.cookies = Cookies(session, self.opener)
+        self.alone = self.opener.alone
+        self.beside_others = self.opener.beside_others
+
+    def part(self) -> Self:
+        """The same with an evidence of its own, for one attempt."""
+        return type(self)(self._session, self.case, self.evidence.part())
+
+    # --- verdicts -----------------------------------------------------------------------------
+
+    def passed(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """The requirement holds."""
+        return Outcome(Verdict.PASS, seen, conclusive)
+
+    def breach(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """The requirement is broken: fail, or warn for a SHOULD (see ``Case.breach``)."""
+        return self.case.breach(seen, conclusive=conclusive)
+
+    def info(self, seen: str, *, conclusive: bool = False) -> Outcome:
+        """A fact, neither good nor bad."""
+        return Outcome(Verdict.INFO, seen, conclusive)
+
+    def warning(self, seen: str) -> Outcome:
+        """Legal, but not what a user of TFO wants."""
+        return Outcome(Verdict.WARN, seen)
+
+    def skipped(self, reason: str) -> Outcome:
+        """The case has nothing to look at here."""
+        return Outcome(Verdict.SKIP, reason)
+
+    def undecided(self, seen: str) -> Outcome:
+        """What was seen decides nothing."""
+        return Outcome(Verdict.INCONCLUSIVE, seen)
+
+    def end(self, outcome: Outcome) -> NoReturn:
+        """End the case at once, whatever other attempts come to."""
+        raise SettledError(outcome)
+
+    # --- what everybody wants to know ---------------------------------------------------------
+
+    @property
+    def payload(self) -> Payload:
+        """What the application is sent."""
+        return self._session.payload
+
+    @property
+    def cookie(self) -> bytes:
+        """The target's latest legal cookie for our address."""
+        cookie = self._session.facts.cookie
+        if cookie is None:
+            self.end(self.skipped("no legal cookie to work with"))
+        return cookie
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether a legal cookie has come."""
+        return self._session.facts.cookie is not None
+
+    @property
+    def own_address(self) -> bytes:
+        """Our address as the server should see it, 4 or 16 bytes."""
+        return ipaddress.ip_address(self._session.source).packed

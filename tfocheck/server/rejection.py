@@ -1,0 +1,102 @@
+"""Rejections: SYNs that must open nothing, each with a positive control."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tfocheck.model.case import Agreement, Outcome, Verdict
+from tfocheck.server.attempt import Attempt
+from tfocheck.server.opener import Syn
+from tfocheck.server.session import Session
+from tfocheck.server.weighing import agree
+from tfocheck.wire.options import FastOpen
+
+Named = tuple[str, Callable[[], Syn]]
+"""What it is called, and a function that makes one for each attempt."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """How SYNs are rejected.
+
+    ``summary`` names them all; with ``ignored`` the option must be treated as absent: the SYN-ACK
+    may not carry a cookie either. ``each`` attempts (default: all of a single one, else one less)
+    must agree. Without ``watch`` the ack decides alone, and no time is spent on looking for an
+    early answer.
+    """
+
+    summary: str = ""
+    ignored: bool = False
+    each: int | None = None
+    watch: bool = True
+
+
+async def rejects(
+    session: Session, whole: Attempt, syns: Sequence[Named], how: Rejection
+) -> Outcome:
+    """See that none of these SYNs opens anything."""
+    need = how.each or (session.attempts if len(syns) == 1 else max(2, session.attempts - 1))
+    found = await asyncio.gather(
+        *(_rejects_one(session, whole, name, make, how, need) for name, make in syns)
+    )
+    for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE):
+        worse = [outcome for outcome in found if outcome.verdict is verdict]
+        if worse:
+            return worse[0]
+    names = how.summary or ", ".join(name for name, _ in syns)
+    what = "ack 1, no early answer" if how.watch else "ack 1"
+    what = "ignored: ack 1, no cookie in reply" if how.ignored else what
+    return whole.passed(f"{names}: {what} ({need} of {need} each)")
+
+
+async def _rejects_one(
+    session: Session,
+    whole: Attempt,
+    name: str,
+    make: Callable[[], Syn],
+    how: Rejection,
+    need: int,
+) -> Outcome:
+    async def attempt(part: Attempt) -> Outcome:
+        return await _is_rejected(session, part, name, make(), how)
+
+    # Silence is no acceptance: what refuses such a SYN may be a box on the way.
+    return await agree(session, whole, attempt, Agreement(need=need))
+
+
+async def _is_rejected(
+    session: Session, attempt: Attempt, name: str, syn: Syn, how: Rejection
+) -> Outcome:
+    facts = session.facts
+    opening = attempt.opener.beside_others(
+        name, *syn.fast_open, data=syn.data, options=syn.options, rejected=True
+    )
+    async with opening as flow:
+        attempt.evidence.point_out(flow, flow.syn_ack)
+        # Where data is acknowledged without a cookie too, only an early answer tells.
+        if flow.acknowledged != 1 and not facts.acknowledges_plain_data:
+            return attempt.breach(
+                f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(syn.data)} bytes on the"
+                " SYN acknowledged",
+                conclusive=True,
+            )
+        if how.ignored and flow.offered is not None and not facts.volunteers_cookies:
+            return attempt.breach(
+                f"{name}: answered with a cookie, as if it were a request", conclusive=True
+            )
+        if how.watch and await attempt.application.early_answer(flow):
+            attempt.evidence.point_out(flow, flow.early_data[0])
+            return attempt.breach(
+                f"{name}: ack 1, yet the data was answered before the handshake ended",
+                conclusive=True,
+            )
+        if flow.acknowledged != 1 and (not how.watch or await attempt.application.is_mute()):
+            return attempt.undecided(f"{name}: data is acknowledged with or without it")
+        return attempt.passed(f"{name}: rejected")
+
+
+def syn_with(cookie: Callable[[], bytes], data: bytes) -> Callable[[], Syn]:
+    """Makes SYNs with a cookie that is made anew each time, and this data."""
+    return lambda: Syn((FastOpen(cookie()),), data=data)

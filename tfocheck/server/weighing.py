@@ -1,0 +1,159 @@
+"""Makes the attempts of a question until they come to an answer; ``judging.ballot`` weighs them.
+
+No answer at all counts only while a plain control SYN, sent around the same time, is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from tfocheck.judging.ballot import (
+    Ballot,
+    LookInto,
+    Said,
+    Settled,
+    Spent,
+    UnansweredError,
+    UnusableError,
+)
+from tfocheck.model.case import Agreement, Outcome
+from tfocheck.server.attempt import Attempt, NoOutcomeError
+from tfocheck.server.controls import after_attempt
+from tfocheck.server.evidence import Evidence
+from tfocheck.server.session import Session
+
+SILENCE_CHECKS = 3
+SILENCE_PAUSE = 1.0
+"""Seconds between the attempts that confirm a silence."""
+
+A = TypeVar("A", bound=Attempt)
+Try = Callable[[A], Awaitable[Outcome]]
+"""How one attempt is made, with what it is given."""
+
+
+class Weighing(Generic[A]):
+    """One question to an address, and the attempts at it."""
+
+    def __init__(self, session: Session, whole: A, attempt: Try[A], how: Agreement) -> None:
+        self._session = session
+        self._whole = whole
+        self._attempt = attempt
+        self._how = how
+        need = how.need or session.attempts
+        if session.has_lost:
+            need += how.more_where_lossy
+        self._ballot: Ballot[Evidence] = Ballot(
+            need,
+            together=how.together,
+            many_keys=how.other_key is not None,
+            suspects=how.unanswered is not None,
+        )
+
+    async def agree(self) -> Outcome:
+        """Repeat the attempt until one is conclusive, or enough of them agree."""
+        ballot = self._ballot
+        while True:
+            match ballot.next():
+                case Settled(outcome, evidence):
+                    evidence.decide()
+                    return outcome
+                case Spent(seen):
+                    return await self._without_agreement(seen)
+                case LookInto():
+                    refused = await self._refused()
+                    if refused is not None:
+                        return refused
+                    if not await self._session.is_answering():
+                        ballot.give_up()
+                case step:
+                    if step.pause:
+                        await self._session.clock.sleep(step.pause)
+                    ballot.count(await self._make(step.count))
+                    silences = self._session.facts.silences
+                    if silences and ballot.is_silent:
+                        # What gets no answer here is known to get lost on the way.
+                        return self._whole.skipped(f"no answer: see {next(iter(silences))}")
+
+    async def _make(self, count: int) -> list[tuple[Said, Evidence]]:
+        if count == 1:
+            return [await self._make_one()]
+        tasks = [asyncio.create_task(self._make_one()) for _ in range(count)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _make_one(self) -> tuple[Said, Evidence]:
+        part = self._whole.part()
+        try:
+            outcome = await self._attempt(part)
+            if not isinstance(outcome, Outcome):
+                raise NoOutcomeError(outcome)
+            await after_attempt(part, outcome)
+        except (UnansweredError, UnusableError) as reason:
+            return reason, part.evidence
+        return outcome, part.evidence
+
+    # --- silence ------------------------------------------------------------------------------
+
+    async def _refused(self) -> Outcome | None:
+        """What it means that a stimulus was not answered at all; None if that was the moment."""
+        silent, whole = self._ballot.silent, self._whole
+        how, made = silent[0][0].how, len(silent)
+        same = len({reason.how for reason, _ in silent}) == 1
+        if not same or not await self._stays_unanswered(how):
+            return None
+        silent[0][1].decide()
+        what, path = self._how.unanswered, self._how.path
+        seen = f"{what} gets {how} ({made} of {made} attempts) while plain SYNs are answered"
+        if path is not None:
+            self._session.facts.silences.setdefault(path, seen)
+            return whole.skipped(f"{seen}: see {path}")
+        return whole.breach(f"{seen}: the server, or a box on the way, refuses it")
+
+    async def _stays_unanswered(self, how: str) -> bool:
+        """See that it is the stimulus that gets no answer, not the moment.
+
+        Rate limits and short outages look alike within a second; so it is tried again at an easy
+        pace, each time between two plain SYNs, which must all be answered at the first go.
+        """
+        for _ in range(SILENCE_CHECKS):
+            await self._session.clock.sleep(SILENCE_PAUSE)
+            if not await self._control_is_answered():
+                return False
+            said, _evidence = await self._make_one()
+            if not isinstance(said, UnansweredError) or said.how != how:
+                return False
+            if not await self._control_is_answered():
+                return False
+        return True
+
+    async def _control_is_answered(self) -> bool:
+        flow = await self._session.plain_syn("control: plain SYN")
+        self._session.close_later(flow)
+        return flow.syn_ack is not None
+
+    # --- no agreement -------------------------------------------------------------------------
+
+    async def _without_agreement(self, seen: str) -> Outcome:
+        ballot, whole, other_key = self._ballot, self._whole, self._how.other_key
+        made = ballot.made
+        if other_key is not None and ballot.turned_down:
+            count = f"{other_key} ({ballot.turned_down} of {made})"
+            if await whole.cookies.has_one_key():
+                return whole.undecided(f"{count}: it keeps changing")
+            return whole.breach(count)
+        if len(ballot.silent) == made:
+            answering = await self._session.is_answering()
+            also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
+            how = ballot.silent[0][0].how
+            return whole.undecided(f"{how} in {made} of {made} attempts; {also}")
+        return whole.undecided(seen)
+
+
+async def agree(session: Session, whole: A, attempt: Try[A], how: Agreement) -> Outcome:
+    """The outcome of a question, over as many attempts as it takes."""
+    return await Weighing(session, whole, attempt, how).agree()
