@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from wire import Wire
 
-from tfocheck.lab.impairment import Impairment
+from tfocheck.lab.impairment import parse_impairment
 from tfocheck.lab.scenarios import PORT, Setup
 from tfocheck.lab.topology import SERVER_ADDRESSES, usable
 from tfocheck.reference.answer import ANSWER
@@ -28,7 +28,7 @@ COUNT = 200
 
 
 def impaired(text: str) -> Setup:
-    return Setup(impairment=Impairment.parse(text))
+    return Setup(impairment=parse_impairment(text))
 
 
 def resets(count: int) -> list[list[int]]:

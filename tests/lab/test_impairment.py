@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from tfocheck.errors import ExitCode
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.impairment import DIRECTIONS, Fates, Impairment, Weather
+from tfocheck.lab.impairment import parse_impairment
+from tfocheck.memory.impairment import WAYS, Fates, Impairment, Way, Weather
 
 FLOW = b"a flow"
 EVERYTHING = "delay 50ms, jitter 20ms, loss 10%, reorder 5%, duplicate 5%, seed 7"
 
 
 def weather_of(text: str) -> Weather:
-    impairment = Impairment.parse(text)
+    impairment = parse_impairment(text)
     assert impairment.to_server == impairment.to_client
     return impairment.to_server
 
@@ -27,7 +28,7 @@ def weather_of(text: str) -> Weather:
 
 
 def test_a_specification_sets_both_directions() -> None:
-    parsed = Impairment.parse(EVERYTHING)
+    parsed = parse_impairment(EVERYTHING)
     expected = Weather(delay=0.05, jitter=0.02, loss=0.1, reorder=0.05, duplicate=0.05)
     assert parsed == Impairment(expected, expected, 7)
 
@@ -39,7 +40,7 @@ def test_units_and_fractions() -> None:
 
 
 def test_a_word_may_concern_one_direction() -> None:
-    parsed = Impairment.parse("delay 5ms, to-client loss 20%, to-client syn-ack-loss 50%")
+    parsed = parse_impairment("delay 5ms, to-client loss 20%, to-client syn-ack-loss 50%")
     assert parsed.to_server == Weather(delay=0.005)
     assert parsed.to_client == Weather(delay=0.005, loss=0.2, syn_ack_loss=0.5)
 
@@ -66,7 +67,7 @@ def test_a_word_may_concern_one_direction() -> None:
 )
 def test_a_wrong_specification_is_wrong_usage(text: str, said: str) -> None:
     with pytest.raises(LabError) as caught:
-        Impairment.parse(text)
+        parse_impairment(text)
     assert caught.value.exit_code == ExitCode.USAGE
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -80,7 +81,7 @@ WORDS = st.sampled_from(
 @given(st.one_of(st.text(), st.lists(WORDS).map(" ".join)))
 def test_any_text_is_a_specification_or_wrong_usage(text: str) -> None:
     try:
-        parsed = Impairment.parse(text)
+        parsed = parse_impairment(text)
     except LabError as error:
         assert error.exit_code == ExitCode.USAGE  # noqa: PT017, both ways are right
     else:
@@ -92,8 +93,8 @@ def test_any_text_is_a_specification_or_wrong_usage(text: str) -> None:
 # The dice
 
 
-def fates(text: str, count: int = 20_000, way: str = "to-server", gap: float = 1.0) -> list[Any]:
-    dice = Fates(Impairment.parse(text), way)
+def fates(text: str, count: int = 20_000, way: Way = "to-server", gap: float = 1.0) -> list[Any]:
+    dice = Fates(parse_impairment(text), way)
     return [
         [due - number * gap for due in dice.due(number * gap, FLOW, False)]
         for number in range(count)
@@ -124,7 +125,7 @@ def test_jitter_swaps_nothing_within_a_flow() -> None:
     seen = fates("delay 50ms, jitter 50ms", gap=gap)
     arrivals = [round(due + number * gap, 9) for number, (due,) in enumerate(seen)]
     assert arrivals == sorted(arrivals)
-    dice = Fates(Impairment.parse("delay 50ms, jitter 50ms"), "to-server")
+    dice = Fates(parse_impairment("delay 50ms, jitter 50ms"), "to-server")
     apart = [dice.due(number * gap, bytes([number]), False)[0] for number in range(100)]
     assert apart != sorted(apart)
 
@@ -146,8 +147,8 @@ def test_what_becomes_of_a_packet_does_not_depend_on_when_it_came() -> None:
 
 
 def test_only_syn_acks_are_lost_by_syn_ack_loss() -> None:
-    for way in DIRECTIONS:
-        dice = Fates(Impairment.parse("to-client syn-ack-loss 50%"), way)
+    for way in WAYS:
+        dice = Fates(parse_impairment("to-client syn-ack-loss 50%"), way)
         lost = [
             sum(not dice.due(0.0, FLOW, is_syn_ack) for _ in range(2000))
             for is_syn_ack in (False, True)
@@ -157,7 +158,7 @@ def test_only_syn_acks_are_lost_by_syn_ack_loss() -> None:
 
 
 def test_many_flows_are_not_remembered_for_ever() -> None:
-    dice = Fates(Impairment.parse("delay 50ms, jitter 50ms"), "to-server")
+    dice = Fates(parse_impairment("delay 50ms, jitter 50ms"), "to-server")
     for number in range(10_000):
         dice.due(float(number), number.to_bytes(4), False)
     assert len(dice._last_due) <= 4096

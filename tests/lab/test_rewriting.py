@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfocheck.lab.frames import TcpFrame
-from tfocheck.lab.impairment import DIRECTIONS
 from tfocheck.lab.middleboxes import Path
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import SCENARIOS
+from tfocheck.memory.impairment import TO_CLIENT, TO_SERVER, Way
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.options import FastOpen, Option
 from tfocheck.wire.segment import Flags, Segment, build, dissect
@@ -42,7 +42,7 @@ def syn(
     return Segment(pair[0], 40000, pair[1], 8080, 1000, 0, Flags.SYN, 65535, area, payload)
 
 
-def rewritten(name: str, segment: Segment, way: str = DIRECTIONS[0]) -> Segment:
+def rewritten(name: str, segment: Segment, way: Way = TO_SERVER) -> Segment:
     [frame] = REWRITES[name]()(way, framed(segment))
     assert_checksums(frame)
     return dissect(frame[14:])
@@ -83,13 +83,13 @@ def test_a_frame_that_is_no_segment_passes_as_it_is(content: bytes, header: byte
     frame = header + content
     if TcpFrame.parse(frame) is None:
         for make in REWRITES.values():
-            assert make()(DIRECTIONS[0], frame) == [frame]
+            assert make()(TO_SERVER, frame) == [frame]
 
 
 @given(st.sampled_from(sorted(REWRITES)), st.sampled_from(PAIRS), segments)
 def test_no_segment_stops_a_box(name: str, pair: tuple[str, str], segment: Segment) -> None:
     sent = replace(segment, source=pair[0], destination=pair[1])
-    [frame] = REWRITES[name]()(DIRECTIONS[0], framed(sent))
+    [frame] = REWRITES[name]()(TO_SERVER, framed(sent))
     got = dissect(frame[14:])
     assert (got.payload, got.flags, got.ttl) == (sent.payload, sent.flags, sent.ttl)
 
@@ -115,7 +115,7 @@ def test_sequence_numbers_are_shifted_there_and_back(pair: tuple[str, str]) -> N
     answer = Segment(
         pair[1], 8080, pair[0], 40000, 7, there.seq + 5, Flags.ACK, options=sack.encode() + bytes(2)
     )
-    back = rewritten("isn-shifted", answer, DIRECTIONS[1])
+    back = rewritten("isn-shifted", answer, TO_CLIENT)
     assert back.ack == sent.seq + 5
     assert back.seq != 7
     found = back.option_list.find(5)
@@ -126,14 +126,14 @@ def test_sequence_numbers_are_shifted_there_and_back(pair: tuple[str, str]) -> N
 def test_an_ack_of_data_becomes_one_of_the_syn() -> None:
     box = REWRITES["ack-rewritten"]()
     sent = syn(PAIRS[0], payload=b"data")
-    assert box(DIRECTIONS[0], framed(sent)) == [framed(sent)]
+    assert box(TO_SERVER, framed(sent)) == [framed(sent)]
     answer = Segment(
         sent.destination, 8080, sent.source, 40000, 7, sent.seq + 5, Flags.SYN | Flags.ACK
     )
-    [frame] = box(DIRECTIONS[1], framed(answer))
+    [frame] = box(TO_CLIENT, framed(answer))
     assert dissect(frame[14:]).ack == sent.seq + 1
     later = replace(answer, flags=Flags.ACK)
-    assert box(DIRECTIONS[1], framed(later)) == [framed(later)]
+    assert box(TO_CLIENT, framed(later)) == [framed(later)]
 
 
 @pytest.mark.parametrize("experimental", [False, True])

@@ -170,7 +170,7 @@ def check_in_lab(
 ) -> int:
     """Grade a scenario with these faults and options of the check; returns its exit code.
 
-    `impair` specifies a bad network (Impairment.parse()), `hop` is the router behind which the
+    `impair` specifies a bad network (parse_impairment()), `hop` is the router behind which the
     scenario's middlebox stands, `rotate_every` the seconds from one Fast Open key to the next.
     Raises LabError for an unknown name, a missing program, or a machine that can't.
     """
@@ -213,12 +213,12 @@ def _in_lab(
     hop: int | None = None,
     rotate_every: float | None = None,
 ) -> int:
-    from tfocheck.lab.impairment import Impairment
+    from tfocheck.lab.impairment import parse_impairment
     from tfocheck.lab.runner import run_in_lab
     from tfocheck.lab.scenarios import Setup, find_scenario
 
     scenario = find_scenario(name)
-    impairment = None if impair is None else Impairment.parse(impair)
+    impairment = None if impair is None else parse_impairment(impair)
     return run_in_lab(scenario, action, Setup(tuple(faults), impairment, hop, rotate_every))
 
 

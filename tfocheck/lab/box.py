@@ -23,13 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfocheck.lab.children import Gate, Ready
-from tfocheck.lab.impairment import Fates, Impairment
 from tfocheck.linux.namespaces import NetworkNamespace
+from tfocheck.memory.impairment import TO_CLIENT, TO_SERVER, Fates, Impairment, Way
 
 LEFT, RIGHT = "left", "right"
 
-Rewrite = Callable[[str, bytes], list[bytes]]
-"""Given a direction (see impairment.DIRECTIONS) and a frame: the frames to forward instead."""
+Rewrite = Callable[[Way, bytes], list[bytes]]
+"""Given a direction (see memory.impairment.WAYS) and a frame: the frames to forward instead."""
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
@@ -95,8 +95,8 @@ class _Wire:
         impairment = box.impairment or Impairment()
         self._rewrite = box.rewrite
         self._ways = {
-            left: ("to-server", Fates(impairment, "to-server"), right),
-            right: ("to-client", Fates(impairment, "to-client"), left),
+            left: (TO_SERVER, Fates(impairment, TO_SERVER), right),
+            right: (TO_CLIENT, Fates(impairment, TO_CLIENT), left),
         }
         # (due, number, where to, frame); the number keeps equals in order.
         self._waiting: list[tuple[float, int, socket.socket, bytes]] = []

@@ -17,7 +17,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from tfocheck.lab import topology
 from tfocheck.lab.box import LEFT, RIGHT, Box
-from tfocheck.lab.impairment import Impairment
+from tfocheck.lab.impairment import parse_impairment
 from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, ROUTERS, Path
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
@@ -183,7 +183,7 @@ class _Way:
             return Box(_wire(), rewrite=REWRITES[self._path.rewrite]())
         if self._path.impair:
             seed = self._setup.impairment.seed if self._setup.impairment else 0
-            return Box(_wire(), replace(Impairment.parse(self._path.impair), seed=seed))
+            return Box(_wire(), replace(parse_impairment(self._path.impair), seed=seed))
         return None
 
     def _route(

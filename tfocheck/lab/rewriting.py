@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from tfocheck.lab.box import Rewrite
 from tfocheck.lab.frames import ACK, SYN, TcpFrame
+from tfocheck.memory.impairment import Way
 from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,
@@ -40,7 +41,7 @@ ChangeOptions = Callable[[TcpFrame, list[Option]], list[Option]]
 def _by_options(change: ChangeOptions) -> Rewrite:
     """A box that gives a segment other options, where `change` returns any."""
 
-    def rewrite(_way: str, frame: bytes) -> list[bytes]:
+    def rewrite(_way: Way, frame: bytes) -> list[bytes]:
         segment = TcpFrame.parse(frame)
         if segment is None:
             return [frame]
@@ -106,7 +107,7 @@ def shift_isn() -> Rewrite:
     The shift is reckoned from the flow's ends: nothing needs to be remembered.
     """
 
-    def rewrite(_way: str, frame: bytes) -> list[bytes]:
+    def rewrite(_way: Way, frame: bytes) -> list[bytes]:
         segment = TcpFrame.parse(frame)
         if segment is None:
             return [frame]
@@ -141,7 +142,7 @@ def rewrite_ack() -> Rewrite:
     """A firewall that knows no data on SYNs: a SYN-ACK acknowledges the SYN, and that alone."""
     expected: dict[tuple[bytes, bytes], int] = {}
 
-    def rewrite(_way: str, frame: bytes) -> list[bytes]:
+    def rewrite(_way: Way, frame: bytes) -> list[bytes]:
         segment = TcpFrame.parse(frame)
         if segment is None:
             return [frame]

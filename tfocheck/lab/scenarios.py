@@ -12,8 +12,8 @@ from typing import Literal
 from tfocheck.errors import ExitCode
 from tfocheck.lab import middleboxes
 from tfocheck.lab.errors import LabError
-from tfocheck.lab.impairment import Impairment
 from tfocheck.lab.middleboxes import HOPS, Path
+from tfocheck.memory.impairment import Impairment
 
 PORT = 8080
 # In every scenario the server also listens here, the same but without Fast Open.
