@@ -161,7 +161,8 @@ def test_rotating_is_for_the_scenarios_that_rotate() -> None:
 
 def rotations(every: float) -> list[list[bool]]:
     """Over each family: is the first cookie good at once, after one change, after two."""
-    from wire import DATA, Wire
+    from seen_on_paths import DATA
+    from wire import Wire
 
     wires = [Wire(str(each.ip)) for each in usable(SERVER_ADDRESSES)]
 

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from wire import DATA, GET, SECONDS, Wire
+from seen_on_paths import (
+    DATA,
+    EXPECTED,
+    GET,
+    TRACED_ELSEWHERE,
+    acknowledged,
+    describe,
+    hop_by_hop,
+)
+from wire import SECONDS, Wire
 
 from tfocheck.lab.middleboxes import FARM, ROUTERS, SERVER
 from tfocheck.lab.scenarios import SCENARIOS, Setup
@@ -22,10 +31,6 @@ SILENCE = 0.25
 def syn_ack(wire: Wire, sent: Segment, seconds: float = SECONDS) -> Segment | None:
     found = wire.answer(sent, seconds)
     return found[1] if found else None
-
-
-def acknowledged(sent: Segment, answer: Segment | None) -> int | None:
-    return None if answer is None else (answer.ack - sent.seq) % (1 << 32)
 
 
 def observe(servers: tuple[str, ...], silent: list[str]) -> list[dict[str, Any]]:
@@ -65,47 +70,6 @@ def trace(servers: tuple[str, ...], hops: list[int]) -> list[list[str]]:
     return seen
 
 
-def describe(sent: Segment, router: str, found: Segment) -> str:
-    if not router:
-        return "SYN-ACK" if found.is_syn_ack else "something else"
-    if found.seq != sent.seq:
-        return "other sequence number"
-    if found.options == sent.options:
-        return "as sent"
-    before, after = sent.option_list, found.option_list
-    if found.fast_open is None:
-        return "no Fast Open"
-    if found.fast_open != sent.fast_open:
-        return "other cookie"
-    if after.mss != before.mss:
-        return f"MSS {after.mss}"
-    if after.timestamps is None:
-        return "no timestamps"
-    return "other order" if set(after.options) >= set(before.options) else "other options"
-
-
-WORKS = {"request": 8, "data": 1, "open": 1 + len(DATA)}
-# What a client sees, and what is left of its SYN one hop behind the box.
-EXPECTED: dict[str, tuple[dict[str, int | None], str]] = {
-    "routed": (WORKS, "as sent"),
-    "option-stripped": ({"request": 0, "data": 1, "open": 1}, "no Fast Open"),
-    "option-stripped-reply": ({"request": 0, "data": 1, "open": 1}, "as sent"),
-    "option-dropped": ({"request": None, "data": 1, "open": None}, "silence"),
-    "syn-data-dropped": ({"request": 8, "data": None, "open": None}, "silence"),
-    "after-open-dropped": (WORKS, "as sent"),
-    "nat-pool": ({"request": 8, "data": 1, "open": 1}, "as sent"),
-    "synproxy": ({"request": 0, "data": 1, "open": 1}, "SYN-ACK"),
-    "transparent-proxy": ({"request": 0, "data": 1, "open": 1}, "SYN-ACK"),
-    "isn-shifted": (WORKS, "other sequence number"),
-    "ack-rewritten": ({"request": 8, "data": 1, "open": 1}, "as sent"),
-    "cookie-changed": ({"request": 8, "data": 1, "open": 1}, "other cookie"),
-    "option-moved": (WORKS, "other order"),
-    "mss-clamped": (WORKS, "MSS 1200"),
-    "timestamps-removed": (WORKS, "no timestamps"),
-}
-TRACED_ELSEWHERE = {"farm-one-key", "farm-three-keys", "farm-dnat", "synack-loss"}
-
-
 def test_every_path_scenario_is_tried() -> None:
     paths = {name for name, scenario in SCENARIOS.items() if scenario.path}
     assert set(EXPECTED) | TRACED_ELSEWHERE == paths
@@ -120,15 +84,6 @@ def both(name: str, in_lab: Callable[..., Any], hop: int | None = None) -> tuple
         setup=Setup(hop=hop),
     )
     return seen
-
-
-def hop_by_hop(name: str, hop: int) -> list[str]:
-    _, behind = EXPECTED[name]
-    # The proxy's router takes the packets in and so does not look at their TTL.
-    answers_itself = name == "transparent-proxy"
-    return [
-        "as sent" if ttl < hop or (ttl == hop and not answers_itself) else behind for ttl in ROUTERS
-    ]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

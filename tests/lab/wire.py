@@ -15,9 +15,6 @@ from tfocheck.wire import options as tcp_options
 from tfocheck.wire.options import FastOpen
 from tfocheck.wire.segment import Flags, NotTcpError, Segment, build, dissect
 
-GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
-# No server answers it before the rest is there.
-DATA = GET[:-2]
 SECONDS = 3.0
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
