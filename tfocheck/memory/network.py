@@ -27,6 +27,9 @@ ONE_WAY_SECONDS = 0.0005
 PACKET_SECONDS = 1e-6
 """How far apart two packets on one wire are at least."""
 
+GATHER_SECONDS = 1e-4
+"""How late the client looks: it gets packets that come together together, as a capture does."""
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -57,6 +60,10 @@ class Network:
     @property
     def deadline(self) -> float | None:
         """When ``advance`` is due next; None while nothing is on the way and nobody waits."""
+        due = self._next_event()
+        return None if due is None else due + GATHER_SECONDS
+
+    def _next_event(self) -> float | None:
         times = [self._path.next_timer(), self._endpoint.next_timer()]
         if self._on_the_way:
             times.append(self._on_the_way[0][0])
@@ -69,7 +76,7 @@ class Network:
     def advance(self, now: float) -> list[Arrival]:
         """Let everything happen that is due at ``now``; what reached the client, in order."""
         arrivals: list[Arrival] = []
-        while (due := self.deadline) is not None and due <= now:
+        while (due := self._next_event()) is not None and due <= now:
             if self._on_the_way and self._on_the_way[0][0] <= due:
                 _, _, way, packet = heapq.heappop(self._on_the_way)
                 if way == TO_CLIENT:
