@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from tfocheck.memory.impairment import TO_CLIENT
 from tfocheck.memory.tracking import Tracked, client_first, ends_of
-from tfocheck.reference.connection import reset_for
+from tfocheck.reference.header import reset_for
 from tfocheck.reference.listener import PENDING_LIMIT, ReferenceServer
 from tfocheck.wire.segment import Segment
 

@@ -10,10 +10,13 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from tfocheck.reference.connection import Connection, Opening, State, reset_for
+from tfocheck.reference.connection import Connection
 from tfocheck.reference.cookie import COOKIE_BYTES, CookieMaker, read_fast_open
 from tfocheck.reference.faults import ActiveFaults
+from tfocheck.reference.header import reset_for
 from tfocheck.reference.http import HttpConversation
+from tfocheck.reference.opening import Opening
+from tfocheck.reference.states import State
 from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,

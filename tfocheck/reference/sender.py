@@ -39,10 +39,10 @@ class Chunk:
 class Sender:
     """SND.UNA, SND.NXT, SND.WND and what follows from them.
 
-    ``mss`` is what one segment may carry; ``window`` that of the SYN, which is never scaled.
+    ``mss`` is what one segment may carry; the window of the SYN is never scaled.
     """
 
-    def __init__(self, isn: int, mss: int, window: int, faults: ActiveFaults) -> None:
+    def __init__(self, isn: int, mss: int, syn: Segment, faults: ActiveFaults) -> None:
         self._faults = faults
         self._mss = mss
         self.una = isn
@@ -50,7 +50,9 @@ class Sender:
         self.nxt = self.max = self._queue_seq = (isn + 1) % SEQUENCE_SPACE
         self._queue = bytearray()
         self.fin_sent = False
-        self.window = self._largest_window = window
+        self.window = self._largest_window = syn.window
+        # SND.WL1 and SND.WL2: the segment that the window is from.
+        self._wl1, self._wl2 = syn.seq, isn
         self._duplicate_acks = 0
         # RFC 7413 section 4.2.2 step 6 names the limit of RFC 3390 for what goes out early.
         self._cwnd = _NO_LIMIT if "floods" in faults else min(4 * mss, max(2 * mss, 4380))
@@ -129,10 +131,17 @@ class Sender:
         data = self.start(min(self._mss, self.window))
         return Chunk(self._queue_seq, data, is_last=False) if data else None
 
-    def update_window(self, window: int) -> None:
-        """The peer's window, in bytes."""
+    def update_window(self, segment: Segment, window: int) -> None:
+        """The peer's window, in bytes, as this segment has it."""
         self.window = window
         self._largest_window = max(self._largest_window, window)
+        self._wl1, self._wl2 = segment.seq, segment.ack
+
+    def update_window_if_newer(self, segment: Segment, window: int) -> None:
+        """The same, unless the segment is older than the one that the window is from."""
+        ahead = distance(segment.seq, self._wl1)
+        if ahead > 0 or (ahead == 0 and distance(segment.ack, self._wl2) >= 0):
+            self.update_window(segment, window)
 
     # Sending
 
