@@ -56,6 +56,8 @@ class Network:
         # (due, number, way, packet); the number keeps equals in order.
         self._on_the_way: list[tuple[float, int, Way, Packet]] = []
         self._number = 0
+        self._timer: float | None = None
+        self._note_timers()
 
     @property
     def deadline(self) -> float | None:
@@ -64,10 +66,10 @@ class Network:
         return None if due is None else due + GATHER_SECONDS
 
     def _next_event(self) -> float | None:
-        times = [self._path.next_timer(), self._endpoint.next_timer()]
-        if self._on_the_way:
-            times.append(self._on_the_way[0][0])
-        return min((time for time in times if time is not None), default=None)
+        if not self._on_the_way:
+            return self._timer
+        due = self._on_the_way[0][0]
+        return due if self._timer is None else min(due, self._timer)
 
     def send(self, segment: Segment, now: float) -> None:
         """The client sends a segment."""
@@ -83,10 +85,17 @@ class Network:
                     arrivals.append(Arrival(due, packet))
                 elif isinstance(packet, Segment):
                     self._deliver(self._path.from_client(packet, due), due)
+                    self._note_timers()
             else:
                 self._deliver(self._path.fire(due), due)
                 self._answer(self._endpoint.fire(due), due)
+                self._note_timers()
         return arrivals
+
+    def _note_timers(self) -> None:
+        """When the boxes or the server next do something by themselves."""
+        timers = (self._path.next_timer(), self._endpoint.next_timer())
+        self._timer = min((timer for timer in timers if timer is not None), default=None)
 
     def _deliver(self, ends: Iterable[tuple[Way, Packet]], now: float) -> None:
         for way, packet in ends:

@@ -131,6 +131,9 @@ class Path:
 
     def __init__(self, hops: Sequence[Hop] = ()) -> None:
         self._hops = tuple(hops)
+        self._boxes = tuple(
+            (place, hop.box) for place, hop in enumerate(self._hops) if hop.box is not None
+        )
 
     def from_client(self, segment: Segment, now: float) -> list[tuple[Way, Packet]]:
         """What a segment of the client ends in.
@@ -146,15 +149,14 @@ class Path:
 
     def next_timer(self) -> float | None:
         """When ``fire`` is due next; None while no box waits for anything."""
-        timers = [hop.box.next_timer() for hop in self._hops if hop.box is not None]
+        timers = (box.next_timer() for _, box in self._boxes)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def fire(self, now: float) -> list[tuple[Way, Packet]]:
         """What boxes send by themselves at ``now``, and what it ends in."""
         ends: list[tuple[Way, Packet]] = []
-        for place, hop in enumerate(self._hops):
-            if hop.box is not None:
-                ends += self._from_box(place, hop.box.fire(now), now)
+        for place, box in self._boxes:
+            ends += self._from_box(place, box.fire(now), now)
         return ends
 
     def _to_server(self, place: int, segment: Segment, now: float) -> list[tuple[Way, Packet]]:

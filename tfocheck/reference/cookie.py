@@ -15,6 +15,7 @@ import ipaddress
 import os
 from collections import OrderedDict
 from dataclasses import replace
+from functools import lru_cache
 
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.wire import options as tcp_options
@@ -60,8 +61,7 @@ class CookieMaker:
         return hmac.compare_digest(cookie, self._cookie(syn, self._keys[0]))
 
     def _cookie(self, syn: Segment, key: bytes) -> bytes:
-        client = ipaddress.ip_address(syn.source).packed
-        server = ipaddress.ip_address(syn.destination).packed
+        client, server = _packed(syn.source), _packed(syn.destination)
         if "cookie-is-address" in self._faults:
             return client * 2 if len(client) == 4 else client
         if "constant-cookie" in self._faults:
@@ -78,7 +78,7 @@ class CookieMaker:
 
     def _is_forgery_accepted(self, syn: Segment, cookie: bytes) -> bool:
         """The faults of section 4.2.2 step 3: what else passes for a valid cookie."""
-        faults, client = self._faults, ipaddress.ip_address(syn.source).packed
+        faults, client = self._faults, _packed(syn.source)
         size = len(cookie)
         own = self._cookie(syn, self._keys[0])
         constants = (bytes(size), b"\xff" * size, (client * 4)[:size])
@@ -95,6 +95,11 @@ class CookieMaker:
             )
             or ("ignores-source" in faults and cookie in self._issued)
         )
+
+
+@lru_cache(maxsize=_REMEMBERED_COOKIES)
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
 
 
 def read_fast_open(syn: Segment, cookies: CookieMaker, faults: ActiveFaults) -> FastOpen | None:
