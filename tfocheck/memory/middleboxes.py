@@ -20,8 +20,9 @@ from tfocheck.memory.synproxy import Synproxy
 from tfocheck.memory.tracking import Tracked, client_first, end_as_bytes, ends_of
 from tfocheck.reference.listener import ReferenceServer
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import FAST_OPEN, NO_OPERATION
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 NAT_POOL_SIZE = 8
 SYN_ACK_LOSS = 0.5

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,
@@ -28,7 +29,7 @@ from tfocheck.wire.options import (
     pad,
     walk,
 )
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags
+from tfocheck.wire.segment import Flags
 
 CLAMPED_MSS = 1200
 _FLOWS_REMEMBERED = 4096

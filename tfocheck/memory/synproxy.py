@@ -14,8 +14,9 @@ from tfocheck.memory.path import Box, Passage
 from tfocheck.memory.rewriting import is_first_syn
 from tfocheck.memory.tracking import Ends, Tracked, client_first, end_as_bytes
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import Option
-from tfocheck.wire.segment import DEFAULT_TTL, SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import DEFAULT_TTL, Flags, Segment
 
 _PROXY_WINDOW_SCALE = 7
 _SMALLEST_MSS = 536

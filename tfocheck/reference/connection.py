@@ -28,8 +28,9 @@ from tfocheck.reference.states import (
     State,
 )
 from tfocheck.reference.timers import Timers
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import MAX_OPTION_BYTES, Option
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 
 class Connection:

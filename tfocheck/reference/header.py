@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.reference.sender import distance
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import Option
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 _TIMESTAMP_BYTES = 12
 _SMALLEST_SEGMENT = 8

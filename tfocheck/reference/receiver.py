@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from tfocheck.reference.sender import distance
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.numbers import SEQUENCE_SPACE
+from tfocheck.wire.segment import Flags, Segment
 
 RECEIVE_BUFFER = 65_535
 
