@@ -15,9 +15,17 @@ from pathlib import Path
 from whole import OFF_PORT, check
 
 from tfocheck.case import Option
+from tfocheck.memory.impairment import Impairment, Weather
+from tfocheck.memory.scenarios import SCENARIOS
 from tfocheck.model.report import AddressReport
 from tfocheck.runner.catalogue import load_cases
 
+WEATHER = {
+    "loss": Weather(loss=0.1, delay=0.01),
+    "duplication and reordering": Weather(duplicate=0.05, reorder=0.1, delay=0.01),
+    "jitter": Weather(delay=0.08, jitter=0.07),
+    "a long way": Weather(delay=0.15),
+}
 GUARD = Path(__file__).with_name("guard.json")
 EVERYTHING = ("--intrusive", "--thorough", "--trace", f"--off-port={OFF_PORT}", "--no-nat")
 NEEDED = {
@@ -63,6 +71,10 @@ def runs() -> dict[str, Callable[[], AddressReport]]:
             ["--alt-source=127.0.0.1"], own=("10.0.0.1/24", "127.0.0.1/8")
         ),
     }
+    for scenario in SCENARIOS:
+        named[scenario] = lambda s=scenario: check(["--trace"], scenario=s)  # type: ignore[misc]
+    for name, weather in WEATHER.items():
+        named[name] = lambda w=weather: check(impairment=Impairment(w, w, seed=3))  # type: ignore[misc]
     for case in load_cases():
         for fault in case.faults:
             named[f"{case.id} with {fault}"] = lambda c=case, f=fault: pair(c.id, f, c.option)  # type: ignore[misc]

@@ -1,47 +1,48 @@
-"""The one entry to a check in memory: options, target and wire in, the report on an address out."""
+"""The one entry to a check in memory: options and network in, the report on an address out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from tfocheck.cli import main as cli
 from tfocheck.engine.lane import Lane
+from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
-from tfocheck.memory.wire import Cable, Endpoint, MemoryWire, Way
+from tfocheck.memory.hosts import OFF_PORT, PORT
+from tfocheck.memory.impairment import Impairment
+from tfocheck.memory.wire import MemoryWire
 from tfocheck.model.report import AddressReport
 from tfocheck.model.target import Address
-from tfocheck.reference.listener import ReferenceServer
 from tfocheck.runner.run import _check
-from tfocheck.server.session import Siblings
+from tfocheck.server.siblings import Siblings
 
-PORT = 8080
-OFF_PORT = 8081
+__all__ = ["OFF_PORT", "PORT", "SERVER", "check"]
+
 SERVER = "10.0.0.2"
-DELAY = 0.0006
-"""Seconds, each way."""
-
-OWN = ("10.0.0.1/24", "10.0.0.3/24", "10.0.0.4/24")
+BEHIND_ROUTERS = "10.77.3.2"
+ON_LINK = ("reference", "key-rotation", "key-change")
+SEED = 7
+OWN = ("10.0.0.1/24", "10.0.0.3/24")
 
 
 def check(
     options: Sequence[str] = (),
     *,
+    scenario: str = "reference",
     faults: Iterable[str] = (),
-    endpoints: Mapping[int, Endpoint] | None = None,
-    way: Way | None = None,
+    impairment: Impairment | None = None,
+    delay: float = 0.0005,
     own: Iterable[str] = OWN,
 ) -> AddressReport:
-    """What a check with these options finds; without endpoints at the reference server."""
-    names = tuple(faults)
-    if endpoints is None:
-        endpoints = {
-            PORT: ReferenceServer(PORT, names),
-            OFF_PORT: ReferenceServer(OFF_PORT, names, fast_open=False),
-        }
-    [target], settings, _, _ = cli.prepare([f"{SERVER}:{PORT}", "--payload", "http", *options])
+    """What a check with these options finds in a scenario in memory."""
+    server = SERVER if scenario in ON_LINK else BEHIND_ROUTERS
+    [target], settings, _, _ = cli.prepare([f"{server}:{PORT}", "--payload", "http", *options])
     clock = VirtualClock()
-    wire = MemoryWire(endpoints, clock, way=way or Cable(DELAY), own=own)
-    address = Address(4, SERVER, 0, PORT)
+    network = scenarios.build(
+        scenario, faults=faults, impairment=impairment, seed=SEED, delay=delay
+    )
+    wire = MemoryWire(network, clock, own=own)
+    address = Address(4, server, 0, PORT)
 
     async def run() -> AddressReport:
         return await _check(target, address, settings, wire, Lane(clock), Siblings(), None)

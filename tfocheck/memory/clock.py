@@ -72,7 +72,11 @@ class VirtualClock:
 
     def time(self) -> float:
         """Unix time in seconds."""
-        return EPOCH + self.now
+        return self.unix(self.now)
+
+    def unix(self, moment: float) -> float:
+        """Unix time at a moment of monotonic time, both in seconds."""
+        return EPOCH + moment
 
     async def sleep(self, seconds: float) -> None:
         """Come back after so many virtual seconds."""

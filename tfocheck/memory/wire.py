@@ -1,82 +1,28 @@
-"""A wire in memory: what is sent on it is answered by endpoints without IO, in virtual time.
+"""A wire to a network in memory, in virtual time: nobody waits, and no kernel is asked.
 
-Rules that hold here:
-
-* A wire keeps its order: what arrives at the same time arrives in the order in which it was sent.
-* Well-formed segments travel as objects: ``dissect(build(segment))`` is the same one, which the
-  tests hold. What is malformed travels as bytes.
+Well-formed segments travel as objects: ``dissect(build(segment))`` is the same one, which the tests
+hold.
 """
 
 from __future__ import annotations
 
-import heapq
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
 from tfocheck.engine.ports import Interface, Listener, Losses, Timer
 from tfocheck.errors import CannotError
 from tfocheck.memory.clock import VirtualClock
+from tfocheck.memory.network import Network
+from tfocheck.memory.path import TimeExceeded
+from tfocheck.wire import icmp
 from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
 from tfocheck.wire.segment import Segment
 
 FIRST_PORT = 33_000
 LAST_PORT = 60_999
 _SECOND = 1_000_000_000
-
-
-class Endpoint(Protocol):
-    """A host without IO, such as ``reference.ReferenceServer``; ``now`` is in seconds."""
-
-    def receive(self, segment: Segment, now: float) -> Sequence[Segment]:
-        """Take in one segment; returns what it sends, in order."""
-
-    def next_timer(self) -> float | None:
-        """When ``fire`` is due next, None if it is not."""
-
-    def fire(self, now: float) -> Sequence[Segment]:
-        """Let every timer run that is due; returns what it sends, in order."""
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """Something that comes out of a path: when (monotonic seconds), and what.
-
-    A segment to the server's side (``at_server``), or to ours a segment or an ICMP error about
-    the segment of the flow ``key``.
-    """
-
-    at: float
-    what: Segment | IcmpError
-    at_server: bool = False
-    key: FlowKey | None = None
-
-
-class Way(Protocol):
-    """What lies between the two ends."""
-
-    def from_client(self, segment: Segment, now: float) -> Sequence[Arrival]:
-        """What comes of a segment that we send."""
-
-    def from_server(self, segment: Segment, now: float) -> Sequence[Arrival]:
-        """What comes of a segment that a server sends."""
-
-
-class Cable:
-    """Nothing but a delay in seconds, each way."""
-
-    def __init__(self, delay: float = 0.0005) -> None:
-        self._delay = delay
-
-    def from_client(self, segment: Segment, now: float) -> tuple[Arrival, ...]:
-        """It arrives as it is."""
-        return (Arrival(now + self._delay, segment, at_server=True),)
-
-    def from_server(self, segment: Segment, now: float) -> tuple[Arrival, ...]:
-        """It arrives as it is."""
-        return (Arrival(now + self._delay, segment),)
+_INTERFACE = "memory"
 
 
 class _Port:
@@ -94,18 +40,16 @@ class _Port:
 
 
 class MemoryWire:
-    """The ``engine.ports.Wire`` to endpoints in memory.
+    """The ``engine.ports.Wire`` to a network in memory.
 
-    ``endpoints`` maps a port of the server, at whatever address, to who answers there; ``own`` are
-    our addresses with their prefixes, the usual one of each family first.
+    ``own`` are our addresses with their prefixes, the usual one of each family first.
     """
 
     def __init__(
         self,
-        endpoints: Mapping[int, Endpoint],
+        network: Network,
         clock: VirtualClock,
         *,
-        way: Way | None = None,
         own: Iterable[str] = ("10.0.0.1/24", "fd00::1/64"),
     ) -> None:
         self.clock = clock
@@ -114,23 +58,21 @@ class MemoryWire:
         self.resets_sent: Counter[tuple[str, int]] = Counter()
         self.capture_drops = 0
         """So many packets the capture has lost; to be set by whoever wants to pretend that."""
-        self._endpoints = dict(endpoints)
-        self._way = way or Cable()
+        self._network = network
         self._own = tuple(ipaddress.ip_interface(each) for each in own)
         self._listeners: dict[FlowKey, Listener] = {}
         self._taken: set[tuple[str, int]] = set()
         self._next_port = FIRST_PORT
-        self._coming: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self._due: tuple[float, Timer] | None = None
-        self._timers: dict[int, tuple[float, Timer]] = {}
 
     def start(self) -> None:
         """Nothing to be done: nothing comes by itself."""
 
     def stop(self) -> None:
         """Nothing more is delivered."""
-        self._coming.clear()
+        if self._due is not None:
+            self._due[1].cancel()
+            self._due = None
 
     def reserve(self, source: str, scope_id: int = 0) -> _Port:
         """The next port in turn that is free. Raises CannotError when none is, or a wrong address.
@@ -153,7 +95,7 @@ class MemoryWire:
 
     def own_addresses(self) -> tuple[tuple[str, Interface], ...]:
         """All of them, at one interface."""
-        return tuple(("memory", each) for each in self._own)
+        return tuple((_INTERFACE, each) for each in self._own)
 
     def attend(self, key: FlowKey, listener: Listener) -> None:
         """Hand the segments of this connection to the listener from now on."""
@@ -181,80 +123,60 @@ class MemoryWire:
         key = FlowKey(segment.source, segment.source_port, *server)
         listener = self._listeners.get(key)
         if listener is not None:
-            listener.segment_captured(self._captured(segment, sent=True))
-        self._forward(self._way.from_client(segment, self.clock.now))
-
-    def _captured(self, segment: Segment, *, sent: bool) -> Captured:
-        moment = self.clock.time()
-        return Captured(segment, moment, sent, nanoseconds=int(moment * _SECOND))
-
-    # --- what is on the way -------------------------------------------------------------------
-
-    def _forward(self, arrivals: Iterable[Arrival]) -> None:
-        for arrival in arrivals:
-            self._count += 1
-            heapq.heappush(
-                self._coming,
-                (arrival.at, self._count, lambda arrival=arrival: self._deliver(arrival)),  # type: ignore[misc]
-            )
+            listener.segment_captured(self._captured(segment, sent=True, moment=self.clock.time()))
+        self._network.send(segment, self.clock.now)
         self._set_timer()
+
+    def _captured(self, segment: Segment, *, sent: bool, moment: float) -> Captured:
+        return Captured(
+            segment, moment, sent, interface=_INTERFACE, nanoseconds=int(moment * _SECOND)
+        )
+
+    # --- what the network does ----------------------------------------------------------------
 
     def _set_timer(self) -> None:
-        if not self._coming:
-            return
-        at = self._coming[0][0]
+        at = self._network.deadline
         if self._due is not None:
-            if self._due[0] <= at:
+            if self._due[0] == at:
                 return
             self._due[1].cancel()
-        self._due = (at, self.clock.after(at - self.clock.now, self._arrive))
+            self._due = None
+        if at is not None:
+            self._due = (at, self.clock.after(at - self.clock.now, self._advance))
 
-    def _arrive(self) -> None:
-        self._due = None
-        while self._coming and self._coming[0][0] <= self.clock.now + 1e-9:
-            heapq.heappop(self._coming)[2]()
+    def _advance(self) -> None:
+        assert self._due is not None
+        # An event loop's timers may be a nanosecond early.
+        now, self._due = max(self._due[0], self.clock.now), None
+        for arrival in self._network.advance(now):
+            moment = self.clock.unix(arrival.at)
+            if isinstance(arrival.packet, TimeExceeded):
+                self._show_error(arrival.packet.packet, moment)
+            else:
+                self._show(arrival.packet, moment)
         self._set_timer()
 
-    def _deliver(self, arrival: Arrival) -> None:
-        what = arrival.what
-        if isinstance(what, IcmpError):
-            listener = self._listeners.get(arrival.key) if arrival.key else None
-            if listener is not None:
-                listener.icmp_received(what)
-        elif arrival.at_server:
-            self._serve(what)
-        else:
-            server = (what.source, what.source_port)
-            listener = self._listeners.get(
-                FlowKey(what.destination, what.destination_port, *server)
+    def _show(self, segment: Segment, moment: float) -> None:
+        server = (segment.source, segment.source_port)
+        key = FlowKey(segment.destination, segment.destination_port, *server)
+        listener = self._listeners.get(key)
+        if listener is not None:
+            self.received[server] += 1
+            listener.segment_captured(self._captured(segment, sent=False, moment=moment))
+
+    def _show_error(self, packet: bytes, moment: float) -> None:
+        found = icmp.read(packet)
+        listener = self._listeners.get(found.key) if found is not None else None
+        if found is not None and listener is not None:
+            listener.icmp_received(
+                IcmpError(
+                    found.sender,
+                    found.icmp_type,
+                    found.code,
+                    moment,
+                    found.quote,
+                    nanoseconds=int(moment * _SECOND),
+                    packet=packet,
+                    interface=_INTERFACE,
+                )
             )
-            if listener is not None:
-                self.received[server] += 1
-                listener.segment_captured(self._captured(what, sent=False))
-
-    # --- the servers --------------------------------------------------------------------------
-
-    def _serve(self, segment: Segment) -> None:
-        port = segment.destination_port
-        endpoint = self._endpoints.get(port)
-        if endpoint is not None:
-            self._answer(port, endpoint.receive(segment, self.clock.now))
-
-    def _answer(self, port: int, segments: Sequence[Segment]) -> None:
-        for segment in segments:
-            self._forward(self._way.from_server(segment, self.clock.now))
-        at = self._endpoints[port].next_timer()
-        known = self._timers.get(port)
-        if known is not None:
-            if known[0] == at:
-                return
-            known[1].cancel()
-            del self._timers[port]
-        if at is not None:
-            timer = self.clock.after(at - self.clock.now, lambda: self._fire(port))
-            self._timers[port] = (at, timer)
-
-    def _fire(self, port: int) -> None:
-        due, _ = self._timers.pop(port)
-        # An event loop's timers may be a nanosecond early.
-        self._answer(port, self._endpoints[port].fire(max(due, self.clock.now)))
