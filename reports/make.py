@@ -98,14 +98,14 @@ def check(arguments: Sequence[str]) -> Report:
     """What a check with these arguments finds."""
     import asyncio
 
-    from tfocheck.cli import main as cli
+    from tfocheck.cli.check import prepare
     from tfocheck.linux.link import Link
     from tfocheck.runner.run import run
 
-    targets, settings, _, _ = cli.prepare(arguments)
+    plan = prepare(arguments).plan
     link = Link.open()
     try:
-        return asyncio.run(run(targets, settings, link))
+        return asyncio.run(run(plan, link))
     finally:
         link.close()
 

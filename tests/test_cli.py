@@ -10,7 +10,6 @@ import sys
 import tempfile
 import textwrap
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,33 +60,30 @@ class FakeLink:
 
 
 class Engine:
-    """Stands in for ``check.run``: notes the settings, gives every case the verdict it is told."""
+    """Stands in for ``check.run``: notes the plan, gives every case the verdict it is told."""
 
     def __init__(self) -> None:
-        self.targets: Sequence[Any] = ()
-        self.settings: Any = None
+        self.plan: Any = None
         self.verdicts: dict[str, Verdict] = {}
         self.errors: tuple[tuple[str, str], ...] = ()
 
-    async def run(
-        self, targets: Sequence[Any], settings: Any, link: object, progress: object = None
-    ) -> Report:
-        self.targets, self.settings = targets, settings
+    async def run(self, plan: Any, link: object, progress: object = None) -> Report:
+        self.plan = plan
         results = tuple(
             CaseResult(
                 case,
                 self.verdicts.get(case.id, Verdict.PASS),
                 f"{case.id} \x1b was seen",
                 0.1,
-                prerequisite=case.id not in settings.selected,
+                prerequisite=case.id not in plan.selected,
             )
-            for case in settings.cases
+            for case in plan.cases
         )
         addresses = tuple(
             AddressReport(
                 target.text, "192.0.2.1", target.port, results, "http", traffic=Traffic(sent=7)
             )
-            for target in targets
+            for target in plan.targets
             if not self.errors
         )
         return Report(addresses, 0.0, 1.0, __version__, self.errors)
@@ -173,19 +169,19 @@ def test_options_reach_the_engine(
         "--case", "open.*", "--payload", "none", "--source", "::1",
     )  # fmt: skip
     assert (code, err) == (0, "")
-    assert [target.text for target in engine.targets] == ["x:80", "[2001:db8::1]:81"]
-    settings = engine.settings
-    assert [case.id for case in settings.cases] == [
+    assert [target.text for target in engine.plan.targets] == ["x:80", "[2001:db8::1]:81"]
+    plan = engine.plan
+    assert [case.id for case in plan.cases] == [
         "control.syn", "cookie.request", "open.data-acked",
     ]  # fmt: skip
-    assert settings.selected == {"open.data-acked"}
-    assert (settings.attempts, settings.timeout) == (5, 0.5)
-    assert (settings.source, settings.families) == ("::1", (6,))
+    assert plan.selected == {"open.data-acked"}
+    assert (plan.attempts, plan.timeout) == (5, 0.5)
+    assert (plan.source, plan.families) == ("::1", (6,))
     run(capsys, "x", "-4", "--address", "192.0.2.7", "--address", "2001:db8::7")
-    assert engine.settings.families == (4,)
-    assert engine.settings.addresses == ("192.0.2.7", "2001:db8::7")
+    assert engine.plan.families == (4,)
+    assert engine.plan.addresses == ("192.0.2.7", "2001:db8::7")
     run(capsys, "x", "-46")
-    assert engine.settings.families == (4, 6)
+    assert engine.plan.families == (4, 6)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +293,7 @@ def test_a_subcommands_name_is_the_subcommand(
     assert code == 0
     assert "Usage: tfocheck demo" in out
     assert run(capsys, "check", "demo")[0] == 0
-    assert engine.targets[0].text == "demo:443"
+    assert engine.plan.targets[0].text == "demo:443"
     code, _, err = run(capsys, "lab", "nosuch")
     assert code == 2
     assert err.count("\n") == 1
@@ -452,7 +448,7 @@ class Link:
     open = classmethod(lambda cls: cls())
     def close(self): print("closed", file=sys.stderr)
 
-async def run(targets, settings, link, progress=None):
+async def run(plan, link, progress=None):
     print("running", flush=True)
     try:
         await asyncio.sleep(30)

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfocheck.errors import UsageError
+from tfocheck.model.payload import Kind
 from tfocheck.model.target import Target
 from tfocheck.server import payload
-from tfocheck.server.payload import MAX_BYTES, Kind, Payload
+from tfocheck.server.payload import MAX_BYTES, Payload
 from tfocheck.version import __version__
 
 
 def default_for(port: int, host: str = "example.com") -> Payload:
-    return payload.choose(None).for_target(Target(host, port))
+    return payload.for_target(payload.choose(None), Target(host, port))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_dns_asks_for_the_roots_name_servers() -> None:
 
 
 def test_none_expects_no_answer() -> None:
-    none = payload.choose("none").for_target(Target("x", 443))
+    none = payload.for_target(payload.choose("none"), Target("x", 443))
     assert (none.name, none.data, none.answers) == ("none", b"\r\n", False)
     assert none.signature(b"anything") is None
 
@@ -116,7 +117,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     path.write_bytes(b"\x00\xffPING\r\n")
     choice = payload.choose(str(path))
     path.unlink()
-    sent = choice.for_target(Target("x", 443))
+    sent = payload.for_target(choice, Target("x", 443))
     assert (sent.name, sent.data, sent.split) == ("file", b"\x00\xffPING\r\n", 4)
     assert sent.answers
 
@@ -125,7 +126,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
 def test_files_of_any_size_that_fits(tmp_path: Path, size: int, split: int) -> None:
     path = tmp_path / "request"
     path.write_bytes(bytes(size))
-    assert payload.choose(str(path)).for_target(Target("x")).split == split
+    assert payload.for_target(payload.choose(str(path)), Target("x")).split == split
 
 
 def test_files_that_can_not_be_sent(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_signatures_never_raise_and_more_bytes_change_nothing(
 
 
 def test_answers_are_counted_by_their_length() -> None:
-    http = payload.choose("http").for_target(Target("example.com", 80))
+    http = payload.for_target(payload.choose("http"), Target("example.com", 80))
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nHTTP/1.1 200 O"
     assert http.answers_in(one) == 1
     assert http.answers_in(one + one) == 2

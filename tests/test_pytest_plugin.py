@@ -20,7 +20,8 @@ from graded import command
 from roles import ROLES
 
 from tfocheck.case import Case, Level, Outcome, Severity, Verdict
-from tfocheck.cli.pytest_items import Ended, Ending, endings, markers, node_name
+from tfocheck.cli.pytest_endings import Ended, Ending, endings
+from tfocheck.cli.pytest_items import markers, node_name
 from tfocheck.model.report import AddressReport, CaseResult, Report
 from tfocheck.model.target import parse
 from tfocheck.runner.catalogue import load_cases

@@ -3,8 +3,9 @@
 The command is one user of the library:
 
     report = tfocheck.check("example.com:443").run()
+    print(report.grade, report.headline)
 
-or, in asyncio code, ``async for result in tfocheck.check("example.com:443")``.
+or, in asyncio code, ``report = await tfocheck.check(...)``, or ``async for result in check``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
         UnreachableError,
         UsageError,
     )
-    from tfocheck.library import Check, check
+    from tfocheck.library import Check, JudgedReport, check
     from tfocheck.model.case import Level, Severity, Verdict
-    from tfocheck.model.report import AddressReport, CaseResult, Report
+    from tfocheck.model.report import AddressReport, CaseResult
     from tfocheck.version import __version__
 
 __all__ = [
@@ -30,8 +31,8 @@ __all__ = [
     "CaseResult",
     "Check",
     "ExitCode",
+    "JudgedReport",
     "Level",
-    "Report",
     "Severity",
     "TfocheckError",
     "UnreachableError",
@@ -49,9 +50,9 @@ _PLACES = {
         "UnreachableError",
         "UsageError",
     ),
-    "tfocheck.library": ("Check", "check"),
+    "tfocheck.library": ("Check", "JudgedReport", "check"),
     "tfocheck.model.case": ("Level", "Severity", "Verdict"),
-    "tfocheck.model.report": ("AddressReport", "CaseResult", "Report"),
+    "tfocheck.model.report": ("AddressReport", "CaseResult"),
     "tfocheck.version": ("__version__",),
 }
 

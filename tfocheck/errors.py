@@ -33,9 +33,14 @@ class UsageError(TfocheckError):
 
 
 class UnreachableError(TfocheckError):
-    """The target has no address, or none that this machine has a route to."""
+    """The target has no address, or none that this machine has a route to.
+
+    ``report`` is the ``tfocheck.JudgedReport`` of a check that raised this: what it found at other
+    targets.
+    """
 
     exit_code = ExitCode.UNREACHABLE
+    report: object = None
 
 
 class CannotError(TfocheckError):

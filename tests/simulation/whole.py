@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tfocheck.cli import main as cli
-from tfocheck.engine.lane import Lane
+from tfocheck.cli.check import prepare
 from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
 from tfocheck.memory.hosts import OFF_PORT, PORT
@@ -13,8 +12,7 @@ from tfocheck.memory.impairment import Impairment
 from tfocheck.memory.wire import MemoryWire
 from tfocheck.model.report import AddressReport
 from tfocheck.model.target import Address
-from tfocheck.runner.run import _check
-from tfocheck.server.siblings import Siblings
+from tfocheck.runner.address import check_address
 
 __all__ = ["OFF_PORT", "PORT", "SERVER", "check"]
 
@@ -36,15 +34,10 @@ def check(
 ) -> AddressReport:
     """What a check with these options finds in a scenario in memory."""
     server = SERVER if scenario in ON_LINK else BEHIND_ROUTERS
-    [target], settings, _, _ = cli.prepare([f"{server}:{PORT}", "--payload", "http", *options])
+    plan = prepare([f"{server}:{PORT}", "--payload", "http", *options]).plan
     clock = VirtualClock()
     network = scenarios.build(
         scenario, faults=faults, impairment=impairment, seed=SEED, delay=delay
     )
     wire = MemoryWire(network, clock, own=own)
-    address = Address(4, server, 0, PORT)
-
-    async def run() -> AddressReport:
-        return await _check(target, address, settings, wire, Lane(clock), Siblings(), None)
-
-    return clock.run(run())
+    return clock.run(check_address(plan, Address(4, server, 0, PORT), wire))

@@ -1,4 +1,4 @@
-"""The lab's commands: `tfocheck demo` and `tfocheck lab ...`.
+"""``tfocheck lab``: real servers in network namespaces, to grade or to try things on.
 
 Imports nothing heavy: `tfocheck --help` loads this module.
 """
@@ -52,20 +52,6 @@ _rotate_option = click.option(
     help="How often scenarios key-rotation and key-change change the server's Fast Open key "
     "(0.6 unless told otherwise).",
 )
-
-
-@click.command()
-@click.argument("check_options", nargs=-1, type=click.UNPROCESSED)
-def demo(check_options: tuple[str, ...]) -> None:
-    """Grade this machine's own kernel in a lab; needs neither a server nor root.
-
-    CHECK_OPTIONS, after --, are those of tfocheck TARGET.
-    """
-    click.echo(
-        "tfocheck demo: grading this machine's own kernel as a Fast Open server, in a lab of "
-        "network namespaces; nothing leaves this machine."
-    )
-    _leave(lambda: check_in_lab("linux", (), check_options))
 
 
 @click.group()
@@ -140,7 +126,7 @@ def run(name: str, check_options: tuple[str, ...], **setup: Any) -> None:
     CHECK_OPTIONS, after --, are those of tfocheck TARGET. The lab grades IPv4, and tells of port
     8081, where each server listens without Fast Open (--off-port), unless they say otherwise.
     """
-    _leave(lambda: check_in_lab(name, check_options=check_options, **setup))
+    leave(lambda: check_in_lab(name, check_options=check_options, **setup))
 
 
 @lab.command(name="exec")
@@ -156,7 +142,7 @@ def execute(name: str, command: tuple[str, ...], **setup: Any) -> None:
     The target's host:port is in the environment variable TFOCHECK_TARGET; on port 8081 the host
     listens without Fast Open. The exit code is the command's.
     """
-    _leave(lambda: _in_lab(name, lambda target: _become(command, target), **setup))
+    leave(lambda: _in_lab(name, lambda target: _become(command, target), **setup))
 
 
 def check_in_lab(
@@ -238,7 +224,8 @@ def _become(command: Sequence[str], target: str) -> int:
         return _NOT_EXECUTABLE
 
 
-def _leave(run_lab: Callable[[], int]) -> None:
+def leave(run_lab: Callable[[], int]) -> None:
+    """Run it, and end the process with its exit code; an error is one line."""
     try:
         code = run_lab()
     except TfocheckError as error:

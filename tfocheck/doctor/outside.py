@@ -77,22 +77,33 @@ def _load_scapy() -> None:
 
 
 def _check(listener: Listener) -> list[Outside]:
-    import tfocheck
+    import asyncio
+
     from tfocheck.judging import grade
+    from tfocheck.linux.link import Link
+    from tfocheck.runner.planning import make_plan
+    from tfocheck.runner.run import run
 
     listening = listener.listening
     addresses = addresses_of(listener)
     if not addresses:
         return [Outside(listener, str(listening), None, "it has no address to reach it on")]
+    plan = make_plan(
+        [_literal(addresses[0], listening.port)],
+        {
+            "cases": [case.id for case in load_cases() if case.role in _ROLES],
+            "addresses": addresses,
+        },
+    )
     try:
-        report = tfocheck.check(
-            _literal(addresses[0], listening.port),
-            cases=[case.id for case in load_cases() if case.role in _ROLES],
-            addresses=addresses,
-        ).run()
+        link = Link.open()
+        try:
+            report = asyncio.run(run(plan, link))
+        finally:
+            link.close()
     except CannotError as error:
         return [Outside(listener, str(listening), None, str(error))]
-    judgement = grade.judge(report, complete=False)
+    judgement = grade.judge_by(plan, report)
     return [
         Outside(
             listener,

@@ -37,6 +37,9 @@ class Flow(Conversation):
         self.server = server
         self.label = label
         self.decided = False
+        self.packets_sent = 0
+        self.packets_received = 0
+        self.resets_sent = 0
         self._wire = wire
         self._clock = wire.clock
         self._scope_id = scope_id
@@ -48,6 +51,7 @@ class Flow(Conversation):
     def segment_captured(self, captured: Captured) -> None:
         """Take in a captured segment; called by the wire."""
         super().segment_captured(captured)
+        self.packets_received += not captured.sent
         self._look()
 
     def icmp_received(self, error: IcmpError) -> None:
@@ -144,6 +148,8 @@ class Flow(Conversation):
 
     async def _send(self, segment: Segment) -> None:
         await self._wire.send(segment, self._scope_id)
+        self.packets_sent += 1
+        self.resets_sent += segment.is_reset
 
     # --- the end ------------------------------------------------------------------------------
 

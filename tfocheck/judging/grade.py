@@ -21,6 +21,7 @@ there is something else. It changes no letter, and that an address is unreachabl
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,8 +40,10 @@ from tfocheck.judging.kind import (
     path_faults,
     with_verdict,
 )
+from tfocheck.judging.trust import mark_known
 from tfocheck.model.baseline import Applied
 from tfocheck.model.case import Role, Severity, Verdict
+from tfocheck.model.plan import Plan
 from tfocheck.model.report import AddressReport, CaseResult, Report
 
 STEPS = ("A+", "A", "A-", "B", "B-", "C", "C-", "D", "D-")
@@ -119,6 +122,17 @@ def judge(
     )
     exit_code = overall(conclusions, untested=len(report.errors) + len(_untested(report)))
     return Judgement(report, conclusions, exit_code, strict, complete, baseline)
+
+
+def judge_by(plan: Plan, report: Report, today: datetime.date | None = None) -> Judgement:
+    """Judge a report as its plan says: what its baseline knows, strictly or not.
+
+    ``today`` is the day on which entries expire, by default the real one.
+    """
+    applied = None
+    if plan.baseline is not None:
+        report, applied = mark_known(report, plan.baseline, today or datetime.date.today())
+    return judge(report, strict=plan.strict, complete=plan.complete, baseline=applied)
 
 
 def conclude(report: AddressReport, *, strict: bool = False, complete: bool = True) -> Conclusion:

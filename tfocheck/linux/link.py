@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import resource
 import socket
 import struct
 from collections import Counter, deque
@@ -52,7 +51,6 @@ _SECOND = 1_000_000_000
 
 _BUFFER = 1 << 18
 _CAPTURE_BUFFER = 1 << 23
-_OPEN_FILES = 1 << 14
 _SAME_PACKET_SECONDS = 0.05
 _SEND_RETRIES = 50
 
@@ -83,7 +81,6 @@ class Link:
     @classmethod
     def open(cls) -> Link:
         """Open the sockets; raises CannotError when this process may not, or can't."""
-        _allow_many_files()
         with contextlib.ExitStack() as opened:
             try:
                 packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -312,14 +309,6 @@ def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
     except OSError as problem:
         raise UnreachableError(f"no route from here to {server}: {problem.strerror}") from problem
     return name[0].partition("%")[0], name[3] if family == socket.AF_INET6 else 0
-
-
-def _allow_many_files() -> None:
-    # A guarded port is an open file: some hundreds for each address that is checked.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _enlarge_buffer(packet: socket.socket) -> None:

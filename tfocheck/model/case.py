@@ -166,8 +166,9 @@ class Case:
     the command's option without which the case is left out; ``agreement`` says how attempts are
     weighed, None for a case that is one attempt by itself; ``control`` is what is made beside them;
     ``learns`` and ``reads`` are facts that it finds out, or takes from cases it rests on; ``role``
-    is what it stands for, if others look at it; ``why`` says what is at stake; the function's
-    docstring is the packet exchange, as a ladder.
+    is what it stands for, if others look at it; ``why`` says what is at stake;
+    ``is_users`` is one that is not the project's; the function's docstring is the packet exchange,
+    as a ladder.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Case:
     role: Role | None = None
     why: str = ""
     path: Path | None = field(default=None, compare=False)
+    is_users: bool = field(default=False, compare=False)
 
     def breach(self, seen: str, *, conclusive: bool = False) -> Outcome:
         """The outcome when the requirement was seen broken.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tfocheck.model.case import Case, Role, Verdict
-from tfocheck.wire.evidence import FlowRecord
+
+if TYPE_CHECKING:  # it brings Scapy along, which a report that is shown needs not
+    from tfocheck.wire.evidence import FlowRecord
 
 
 @dataclass(frozen=True)

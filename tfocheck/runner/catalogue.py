@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfocheck.errors import UsageError
@@ -110,19 +110,39 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
     or a need that no case meets.
     """
     cases: list[Case] = []
-    for directory in (own_case_directory(), *directories):
+    own = own_case_directory()
+    for directory in (own, *directories):
         paths = sorted(directory.glob("*.py")) if directory.is_dir() else []
         if not paths:
             raise UsageError(f"no case files (*.py) in {directory}: name a folder that has some")
         for path in paths:
-            cases.extend(_load_file(path))
+            found = _load_file(path)
+            cases.extend(found if directory is own else (replace(c, is_users=True) for c in found))
+    _check_names(cases)
+    _check_needs(cases)
+    return tuple(cases)
+
+
+def _check_names(cases: Sequence[Case]) -> None:
     by_id: dict[str, Case] = {}
+    by_role: dict[Role, Case] = {}
     for loaded in cases:
         other = by_id.setdefault(loaded.id, loaded)
         if other is not loaded:
             raise UsageError(
                 f"case {loaded.id} is declared in {other.path} and in {loaded.path}: rename one"
             )
+        if loaded.role is not None:
+            other = by_role.setdefault(loaded.role, loaded)
+            if other is not loaded:
+                raise UsageError(
+                    f"case {loaded.id} ({loaded.path}) has the role {loaded.role.value!r}, "
+                    f"which {other.id} has already"
+                )
+
+
+def _check_needs(cases: Sequence[Case]) -> None:
+    by_id = {loaded.id: loaded for loaded in cases}
     for loaded in cases:
         _check_facts(loaded, by_id)
         for need in (*loaded.needs, *loaded.after):
@@ -134,7 +154,6 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
                 raise UsageError(
                     f"case {loaded.id} ({loaded.path}) needs {need}, which has a later turn"
                 )
-    return tuple(cases)
 
 
 def _check_facts(loaded: Case, by_id: dict[str, Case]) -> None:

@@ -23,10 +23,19 @@ class SettledError(Exception):
 
 
 class NoOutcomeError(TypeError):
-    """A case has returned something that is no ``Outcome``."""
+    """A case has returned something that is no ``Outcome``, or none of a verdict and a text."""
 
-    def __init__(self, returned: object) -> None:
-        super().__init__(f"it returned {returned!r}, not an Outcome")
+    def __init__(self, case: Case, returned: object) -> None:
+        super().__init__(f"case {case.id} returned {returned!r}, not an Outcome")
+
+
+def checked(case: Case, returned: object) -> Outcome:
+    """What a case has returned, if it is an outcome. Raises NoOutcomeError."""
+    if not isinstance(returned, Outcome):
+        raise NoOutcomeError(case, returned)
+    if not isinstance(returned.verdict, Verdict) or not isinstance(returned.seen, str):
+        raise NoOutcomeError(case, returned)
+    return returned
 
 
 class Attempt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tfocheck.model.case import Agreement, Control, Outcome, Verdict
-from tfocheck.server.attempt import NoOutcomeError, SettledError
+from tfocheck.server.attempt import SettledError, checked
 from tfocheck.server.controls import accepts_valid_cookie, after_case
 from tfocheck.server.probe import Probe
 from tfocheck.server.session import Session
@@ -22,9 +22,7 @@ async def conduct(session: Session, probe: Probe) -> Outcome:
         if case.agreement is not None:
             outcome = await agree(session, probe, case.run, case.agreement)
         else:
-            outcome = await case.run(probe)
-            if not isinstance(outcome, Outcome):
-                raise NoOutcomeError(outcome)
+            outcome = checked(case, await case.run(probe))
         return await after_case(probe, outcome)
     except SettledError as settled:
         return settled.outcome

@@ -13,13 +13,13 @@ Sources: RFC 9112 sections 3 and 4, RFC 8446 sections 4 and 5.1, RFC 1035 sectio
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 import struct
 from dataclasses import dataclass
 
 from tfocheck.errors import UsageError
+from tfocheck.model.payload import Kind, PayloadChoice
 from tfocheck.model.target import Target
 from tfocheck.version import __version__
 
@@ -37,16 +37,6 @@ DNS_PORTS = frozenset({53})
 
 
 _CONTENT_LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
-
-
-class Kind(enum.StrEnum):
-    """Which application is spoken to."""
-
-    HTTP = "http"
-    TLS = "tls"
-    DNS = "dns"
-    FILE = "file"
-    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -107,33 +97,26 @@ class Payload:
                 return answer[:16] or None
 
 
-@dataclass(frozen=True)
-class PayloadChoice:
-    """What ``--payload`` said: a kind, or None to go by the port; ``content`` is the file's."""
-
-    kind: Kind | None = None
-    content: bytes = b""
-
-    def for_target(self, target: Target) -> Payload:
-        """The payload for this target. Raises UsageError when it does not fit into a SYN."""
-        kind = self.kind or _kind_by_port(target.port)
-        match kind:
-            case Kind.HTTP:
-                payload = Payload(kind, _http_request(target), split=len("GET / HT"))
-            case Kind.TLS:
-                payload = Payload(kind, _client_hello(target), split=3)
-            case Kind.DNS:
-                payload = Payload(kind, _dns_query(), split=4)
-            case Kind.FILE:
-                payload = Payload(kind, self.content, split=len(self.content) // 2 or 1)
-            case Kind.NONE:
-                payload = Payload(kind, b"\r\n", split=1, answers=False)
-        if len(payload.data) > MAX_BYTES:
-            raise UsageError(
-                f"{target.text}: the {kind} payload takes {len(payload.data)} bytes, a SYN has "
-                f"room for {MAX_BYTES}; give a shorter one with --payload FILE"
-            )
-        return payload
+def for_target(choice: PayloadChoice, target: Target) -> Payload:
+    """The payload for this target. Raises UsageError when it does not fit into a SYN."""
+    kind = choice.kind or _kind_by_port(target.port)
+    match kind:
+        case Kind.HTTP:
+            payload = Payload(kind, _http_request(target), split=len("GET / HT"))
+        case Kind.TLS:
+            payload = Payload(kind, _client_hello(target), split=3)
+        case Kind.DNS:
+            payload = Payload(kind, _dns_query(), split=4)
+        case Kind.FILE:
+            payload = Payload(kind, choice.content, split=len(choice.content) // 2 or 1)
+        case Kind.NONE:
+            payload = Payload(kind, b"\r\n", split=1, answers=False)
+    if len(payload.data) > MAX_BYTES:
+        raise UsageError(
+            f"{target.text}: the {kind} payload takes {len(payload.data)} bytes, a SYN has "
+            f"room for {MAX_BYTES}; give a shorter one with --payload FILE"
+        )
+    return payload
 
 
 def choose(option: str | None) -> PayloadChoice:

@@ -20,12 +20,12 @@ from tfocheck.engine.flow import Flow
 from tfocheck.engine.ports import Clock
 from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.model.case import Agreement, Case, Outcome, Verdict
+from tfocheck.model.plan import Plan
 from tfocheck.model.route import Route
 from tfocheck.server import rejection, silence, tracer
 from tfocheck.server.attempt import Attempt
 from tfocheck.server.controls import accepts_valid_cookie
 from tfocheck.server.evidence import Evidence
-from tfocheck.server.extras import Extras
 from tfocheck.server.known import Known
 from tfocheck.server.rejection import Rejection
 from tfocheck.server.session import Session
@@ -49,9 +49,9 @@ class Probe(Attempt):
     # --- what the user asked for --------------------------------------------------------------
 
     @property
-    def plan(self) -> Extras:
+    def plan(self) -> Plan:
         """What the run was asked to look at."""
-        return self._session.extras
+        return self._session.plan
 
     @property
     def attempts(self) -> int:

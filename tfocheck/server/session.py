@@ -18,9 +18,9 @@ from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.errors import TfocheckError
 from tfocheck.model.case import Verdict
 from tfocheck.model.facts import Facts
+from tfocheck.model.plan import Plan
 from tfocheck.model.route import Route
 from tfocheck.server.evidence import Evidence
-from tfocheck.server.extras import Extras
 from tfocheck.server.manners import Manners
 from tfocheck.server.own_sources import further_addresses, is_on_link
 from tfocheck.server.payload import Payload
@@ -50,9 +50,7 @@ class Session:
         source: str,
         scope_id: int,
         payload: Payload,
-        attempts: int,
-        timeout: float,
-        extras: Extras,
+        plan: Plan,
         siblings: Siblings,
     ) -> None:
         self.wire = wire
@@ -63,9 +61,9 @@ class Session:
         self.source = source
         self.scope_id = scope_id
         self.payload = payload
-        self.attempts = attempts
-        self.timeout = timeout
-        self.extras = extras
+        self.plan = plan
+        self.attempts = plan.attempts
+        self.timeout = plan.timeout
         self.siblings = siblings
         self.round_trips = RoundTrips()
         self.facts = Facts()
@@ -84,7 +82,7 @@ class Session:
         self.known_route: Route | None = None
         self.tracing = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
-        self.ports = {port} | ({extras.off_port} if extras.off_port else set())
+        self.ports = {port} | ({plan.off_port} if plan.off_port else set())
         for each in self.ports:
             wire.watch(address, each)
 
@@ -137,7 +135,7 @@ class Session:
         where private addresses reach a target that is none.
         """
         alternatives = [
-            each for each in self.extras.alt_sources if (":" in each) == (":" in self.address)
+            each for each in self.plan.alt_sources if (":" in each) == (":" in self.address)
         ]
         if not alternatives:
             alternatives = further_addresses(self.wire.own_addresses(), self.source, self.address)
@@ -146,9 +144,7 @@ class Session:
     @property
     def nat_is_ruled_out(self) -> bool:
         """True if different addresses of ours reach the target as different ones for certain."""
-        return self.extras.no_nat or is_on_link(
-            self.wire.own_addresses(), self.source, self.address
-        )
+        return self.plan.no_nat or is_on_link(self.wire.own_addresses(), self.source, self.address)
 
     def learn_round_trip(self, flow: Flow) -> None:
         """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""

@@ -19,7 +19,7 @@ from tfocheck.judging.ballot import (
     UnusableError,
 )
 from tfocheck.model.case import Agreement, Outcome
-from tfocheck.server.attempt import Attempt, NoOutcomeError
+from tfocheck.server.attempt import Attempt, checked
 from tfocheck.server.controls import after_attempt
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.session import Session
@@ -89,9 +89,7 @@ class Weighing(Generic[A]):
     async def _make_one(self) -> tuple[Said, Evidence]:
         part = self._whole.part()
         try:
-            outcome = await self._attempt(part)
-            if not isinstance(outcome, Outcome):
-                raise NoOutcomeError(outcome)
+            outcome = checked(part.case, await self._attempt(part))
             await after_attempt(part, outcome)
         except (UnansweredError, UnusableError) as reason:
             return reason, part.evidence

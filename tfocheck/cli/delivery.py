@@ -1,0 +1,155 @@
+"""Where a judgement goes: text for people, report files, GitHub, a baseline."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from tfocheck.cli.ending import complain, put, silence_stdout, stdout
+from tfocheck.errors import UsageError
+from tfocheck.report import formats
+
+if TYPE_CHECKING:
+    from tfocheck.judging.grade import Judgement
+    from tfocheck.model.baseline import Baseline
+
+SAVE_BASELINE = "--save-baseline"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the command shows and writes; the fields are click's parameters."""
+
+    list_cases: bool
+    list_format: str | None
+    json: str | None
+    jsonl: str | None
+    junit: str | None
+    html: str | None
+    pcap: str | None
+    directory: str | None
+    save_baseline: str | None
+    quiet: bool
+    verbose: bool
+    debug: bool
+
+    @property
+    def reports(self) -> list[tuple[str, str]]:
+        """(option, path) of each report file asked for."""
+        asked = [(each.option, getattr(self, each.parameter)) for each in formats.FORMATS]
+        return [(option, path) for option, path in asked if path is not None]
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """(option, path) of each file that the run writes by a name that was given."""
+        if self.save_baseline is None:
+            return self.reports
+        return [*self.reports, (SAVE_BASELINE, self.save_baseline)]
+
+    @property
+    def is_on_stdout(self) -> bool:
+        """Whether a file goes to standard output, so that nothing else may."""
+        from tfocheck.report import write
+
+        return any(write.is_stdout(path) for _, path in self.files)
+
+    def check(self) -> None:
+        """See that what is to be written can be. Raises UsageError."""
+        from tfocheck.report import write
+
+        write.check(self.files)
+        if self.pcap and write.is_stdout(self.pcap) and stdout().isatty():
+            raise UsageError("--pcap - is for a pipe, as in: --pcap - | tshark -r -")
+        if self.directory is not None:
+            write.check_directory("-o", self.directory, formats.FILE_NAMES)
+
+
+def deliver(judgement: Judgement, output: Output, saved: Baseline | None) -> None:
+    """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
+    from tfocheck.report import github, write
+    from tfocheck.report.table import Style, render, summary
+
+    to_stdout = output.is_on_stdout
+    stream = sys.stderr if to_stdout else stdout()
+    on_github = github.is_active(os.environ)
+    problems: list[UsageError] = []
+    if not (to_stdout and output.quiet) and stream is not None:
+        style = Style.of(stream)
+        text = (
+            summary(judgement, style)
+            if output.quiet
+            else render(judgement, style, verbose=output.verbose or output.debug)
+        )
+        shown = github.quoted(text) if on_github else text
+        problems += _attempt(lambda: put(stream, shown))
+    if on_github:
+        problems += _tell_github(judgement, stream)
+    for option, path in output.reports:
+        problems += _attempt(
+            lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
+        )
+    if output.directory is not None:
+        problems += _fill(output.directory, judgement, verbose=output.verbose)
+    if saved is not None:
+        problems += _attempt(lambda: _save(judgement, saved))
+    for problem in problems[:-1]:
+        complain(f"tfocheck: {problem}")
+    if problems:
+        raise problems[-1]
+
+
+def _tell_github(judgement: Judgement, stream: TextIO | None) -> list[UsageError]:
+    from tfocheck.report import github
+
+    problems: list[UsageError] = []
+    if stream is not None:
+        problems += _attempt(lambda: put(stream, github.commands(judgement)))
+    if path := os.environ.get(github.SUMMARY):
+        # Nobody asked for it, so it breaks no build: the path may be that of another container.
+        for problem in _attempt(lambda: github.append_summary(judgement, path)):
+            complain(f"tfocheck: {problem}")
+    return problems
+
+
+def _attempt(action: Callable[[], None]) -> list[UsageError]:
+    try:
+        action()
+    except BrokenPipeError:
+        silence_stdout()  # as with "| head": who stopped reading knows what they have
+    except UsageError as error:
+        return [error]
+    return []
+
+
+def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageError]:
+    """Write each report there is into the directory; what fails costs only its own file."""
+    from tfocheck.report import write
+    from tfocheck.report.table import Style, render
+
+    made: list[tuple[str, Callable[[], str | bytes]]] = [
+        (formats.TEXT_NAME, lambda: render(judgement, Style(), verbose=verbose))
+    ]
+    made += [(each.file_name, lambda e=each: e.dumps(judgement)) for each in formats.FORMATS]  # type: ignore[misc]
+    problems: list[UsageError] = []
+    for name, make in made:
+        problems += _attempt(lambda n=name, m=make: write.write_into("-o", directory, n, m()))  # type: ignore[misc]
+    return problems
+
+
+def _save(judgement: Judgement, old: Baseline) -> None:
+    from tfocheck.judging import saving
+    from tfocheck.report import write
+
+    new = saving.save(judgement, old, datetime.date.today())
+    if new is None:
+        complain(f"tfocheck: {SAVE_BASELINE} {old.path}: nothing answered, so nothing was saved")
+        return
+    if new.added or not old.text:
+        write.write(SAVE_BASELINE, old.path, new.text)
+    entries = "1 new entry" if new.added == 1 else f"{new.added} new entries"
+    left_out = f"; left out: {', '.join(new.left_out)}" if new.left_out else ""
+    complain(f"tfocheck: {SAVE_BASELINE} {old.path}: {entries}{left_out}")

@@ -1,0 +1,177 @@
+"""How the command ends: errors become a line and an exit code, signals end a run cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
+
+import click
+
+from tfocheck.errors import ExitCode, TfocheckError, UsageError
+from tfocheck.model import escape
+
+_TERMINATED = 128 + signal.SIGTERM
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+class _Termination:
+    """SIGTERM: ``came``, and how to end the run cleanly (``cancel_run``) while there is one."""
+
+    came = False
+    cancel_run: Callable[[], object] | None = None
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        _Termination.came = True
+        # Not by way of SIGINT: in the background of a script that one is ignored.
+        if _Termination.cancel_run is None:
+            raise KeyboardInterrupt
+        _Termination.cancel_run()
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs us there looks after signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def cancelled_by_sigterm() -> Iterator[None]:
+    """In a task: SIGTERM cancels it, as asyncio does for SIGINT by itself."""
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    _Termination.cancel_run = lambda: loop.call_soon_threadsafe(task.cancel)
+    try:
+        yield
+    finally:
+        _Termination.cancel_run = None
+
+
+def guarded(action: Callable[[], int], arguments: Sequence[str]) -> int:
+    """Run it; whatever it raises becomes a line on stderr and an exit code."""
+    try:
+        code = action()
+        _flush()
+        return code
+    except click.exceptions.Exit as leaving:  # --help, --version
+        return _flushed(leaving.exit_code)
+    except BrokenPipeError:
+        silence_stdout()
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if "--debug" in arguments:
+            import traceback
+
+            complain(traceback.format_exc().rstrip(), one_line=False)
+        line, code = _describe(error)
+        complain(f"tfocheck: {line}")
+        return code
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    if isinstance(error, click.UsageError):
+        line = " ".join(error.format_message().split()).removesuffix(".")
+        command = error.ctx.command_path if error.ctx else "tfocheck"
+        return f"{line} (see {command} --help)", ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), ExitCode.USAGE
+    if isinstance(error, TfocheckError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        silence_stdout()
+        return f"can't write to standard output: {error.strerror}", ExitCode.USAGE
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", ExitCode.CANNOT
+    if isinstance(error, ImportError):
+        return f"this installation is incomplete: {error}", ExitCode.CANNOT
+    return (
+        f"internal error, please report it with the output of --debug: {error!r}",
+        ExitCode.CANNOT,
+    )
+
+
+def _interrupted() -> int:
+    word = "terminated" if _Termination.came else "interrupted"
+    code = _TERMINATED if _Termination.came else ExitCode.INTERRUPTED
+    # The terminal has put ^C on our line.
+    erase = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
+    complain(f"tfocheck: {word}; no report was written", erase)
+    silence_stdout()
+    return code
+
+
+def complain(line: str, erase: str = "", *, one_line: bool = True) -> None:
+    """Write a line to stderr, if that is open."""
+    shown = escape.typed(line) if one_line else "\n".join(map(escape.typed, line.split("\n")))
+    with contextlib.suppress(OSError, AttributeError):  # stderr is closed: nobody is listening
+        sys.stderr.write(f"{erase}{shown}\n")
+        sys.stderr.flush()
+
+
+def _flush() -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise UsageError(f"can't write to standard output: {error.strerror}") from error
+
+
+def _flushed(code: int) -> int:
+    try:
+        _flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except UsageError as error:
+        complain(f"tfocheck: {error}")
+        return error.exit_code
+    return code
+
+
+def silence_stdout() -> None:
+    """What is still buffered for stdout must not become a complaint when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def stdout() -> TextIO:
+    """Standard output. Raises UsageError when it is closed."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; -q with --json FILE needs none")
+    return sys.stdout
+
+
+def put(stream: TextIO, text: str) -> None:
+    """Write a text. Raises UsageError when there is no room, BrokenPipeError when nobody reads."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        name = "standard error" if stream is sys.stderr else "standard output"
+        raise UsageError(f"can't write to {name}: {error.strerror}") from error

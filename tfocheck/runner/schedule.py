@@ -1,0 +1,185 @@
+"""The cases of one address, each as soon as what it needs has passed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from tfocheck.errors import CannotError, UnreachableError
+from tfocheck.judging import trust
+from tfocheck.model.case import Case, Outcome, Turn, Verdict
+from tfocheck.model.plan import Plan
+from tfocheck.model.report import CaseResult
+from tfocheck.runner.together import all_or_nothing
+from tfocheck.server.conduct import conduct
+from tfocheck.server.probe import Probe
+from tfocheck.server.session import Session
+from tfocheck.wire.evidence import FlowRecord
+
+_HOLDS = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
+
+
+class Progress(Protocol):
+    """Gets told what happens, while it happens."""
+
+    def case_started(self, target: str, address: str, case: Case) -> None:
+        """A case begins to send packets."""
+
+    def case_ended(self, target: str, address: str, result: CaseResult) -> None:
+        """A case has its verdict."""
+
+
+class Schedule:
+    """Runs the cases of one address: each as soon as what it needs has passed."""
+
+    def __init__(
+        self, session: Session, plan: Plan, target: str, progress: Progress | None
+    ) -> None:
+        self._session = session
+        self._plan = plan
+        self._target = target
+        self._progress = progress
+        self._results: dict[str, asyncio.Future[CaseResult]] = {}
+        self._roots: dict[str, str] = {}
+        self._probes = {case.id: Probe(session, case) for case in plan.cases}
+
+    def results(self) -> list[CaseResult]:
+        """All results in the order of the cases, with all that was captured by now."""
+        found = [self._results[case.id].result() for case in self._plan.cases]
+        found = trust.behind_faults(found)
+        evidence = {case_id: probe.evidence for case_id, probe in self._probes.items()}
+        return [replace(each, flows=evidence[each.case.id].records()) for each in found]
+
+    def controls(self) -> tuple[FlowRecord, ...]:
+        """What was captured beside the cases."""
+        probes = self._probes.values()
+        return self._session.controls(flow for probe in probes for flow in probe.evidence.flows)
+
+    async def run(self) -> None:
+        """Run to the last verdict; connections may still be closing then."""
+        loop = asyncio.get_running_loop()
+        cases = self._plan.cases
+        self._results = {case.id: loop.create_future() for case in cases}
+        for case in cases:
+            if case.turn is Turn.FREE:
+                self._session.lane.join(case.id)
+        await all_or_nothing([self._run_case(case) for case in cases])
+
+    async def _run_case(self, case: Case) -> None:
+        session, probe = self._session, self._probes[case.id]
+        clock = session.clock
+        began, drops = clock.monotonic(), session.wire.losses().capture_drops
+        trace = None
+        try:
+            await asyncio.gather(*(asyncio.shield(self._results[each]) for each in case.after))
+            outcome = await self._blocked(case)
+            if outcome is None:
+                await self._await_turn(case)
+                async with self._one_by_one(case):
+                    began, drops = clock.monotonic(), session.wire.losses().capture_drops
+                    if self._progress is not None:
+                        self._progress.case_started(self._target, session.address, case)
+                    outcome, trace = await _outcome(session, probe)
+        finally:
+            session.lane.depart(case.id)
+        result = CaseResult(
+            case=case,
+            verdict=outcome.verdict,
+            seen=outcome.seen,
+            duration=clock.monotonic() - began,
+            flows=probe.evidence.records(),
+            prerequisite=case.id not in self._plan.selected,
+            traceback=trace,
+            conclusive=outcome.conclusive,
+            address=session.address,
+        )
+        result = trust.distrust(
+            result,
+            session.wire.losses().capture_drops - drops,
+            sum(flow.kernel_resets for flow in probe.evidence.flows),
+        )
+        session.verdicts[case.id] = result.verdict
+        self._results[case.id].set_result(result)
+        session.siblings.settle(session.address, case.id, str(result.verdict))
+        if self._progress is not None:
+            self._progress.case_ended(self._target, session.address, result)
+
+    async def _await_turn(self, case: Case) -> None:
+        if case.turn is Turn.LONG:
+            # Those that only watch any more do not mind a Fast Open that stays pending.
+            await self._session.lane.room_for_long()
+        elif case.turn > Turn.LONG:
+            earlier = [
+                self._results[other.id] for other in self._plan.cases if other.turn < case.turn
+            ]
+            await asyncio.gather(*(asyncio.shield(each) for each in earlier))
+
+    @contextlib.asynccontextmanager
+    async def _one_by_one(self, case: Case) -> AsyncIterator[None]:
+        if case.turn <= Turn.LONG:
+            yield
+            return
+        async with self._session.lane.sequence:
+            yield
+
+    async def _blocked(self, case: Case) -> Outcome | None:
+        """Wait for what the case needs; a skip with the reason when it can't be judged."""
+        for need in case.needs:
+            result = await asyncio.shield(self._results[need])
+            if result.verdict in _HOLDS:
+                continue
+            # The reason at the root, not the chain that leads to it.
+            root = self._roots.get(need, need)
+            self._roots[case.id] = root
+            verdict = self._results[root].result().verdict
+            return Outcome(Verdict.SKIP, f"can't be judged: see {root} ({verdict})")
+        return None
+
+
+async def _outcome(session: Session, probe: Probe) -> tuple[Outcome, str | None]:
+    """What came of a case, and the traceback if it went wrong."""
+    try:
+        outcome = await conduct(session, probe)
+    except UnreachableError as problem:
+        return Outcome(Verdict.INCONCLUSIVE, str(problem)), None
+    except CannotError:
+        raise
+    except BaseException as problem:
+        if not _is_own_doing(probe.case, problem):
+            raise
+        return Outcome(Verdict.ERROR, _told(probe.case, problem)), traceback.format_exc()
+    return outcome, None
+
+
+def _is_own_doing(case: Case, problem: BaseException) -> bool:
+    """Whether the case raised it, and nobody who wants the run to end."""
+    task = asyncio.current_task()
+    match problem:
+        case Exception() | SystemExit():
+            return True
+        case asyncio.CancelledError():
+            return task is not None and not task.cancelling()
+        case GeneratorExit():
+            return task is not None  # else the coroutine is closed from outside
+    # An interrupt comes at any place, but not out of a raise in the case's file.
+    frames = list(traceback.walk_tb(problem.__traceback__))
+    frame, _ = frames[-1]
+    return Path(frame.f_code.co_filename) == case.path
+
+
+def _told(case: Case, problem: BaseException) -> str:
+    if not case.is_users:
+        return f"tfocheck itself failed: {problem!r}"
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(problem.__traceback__)
+        if Path(frame.f_code.co_filename) == case.path
+    ]
+    code = getattr(case.run, "__code__", None)
+    line = lines[-1] if lines else getattr(code, "co_firstlineno", 1)
+    return f"{case.path} line {line}: {problem!r}"
