@@ -145,8 +145,9 @@ def file_names(name: str) -> tuple[str, ...]:
 
 
 def _write(judgement: Judgement, name: str, folder: Path) -> None:
+    from tfocheck.model.style import Style
     from tfocheck.report import html, json_report, pcapng
-    from tfocheck.report.table import Style, render
+    from tfocheck.report.table import render
 
     made: dict[str, Callable[[], str | bytes]] = {
         ".txt": lambda: render(judgement, Style(width=100)),

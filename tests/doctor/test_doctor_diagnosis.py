@@ -25,7 +25,7 @@ from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.outside import Outside
 from tfocheck.doctor.sysctls import Setting
 from tfocheck.errors import ExitCode
-from tfocheck.report.table import Style
+from tfocheck.model.style import Style
 
 NGINX = process(100, "nginx")
 ELSEWHERE = Namespace((4, 4026532000), pid=77)

@@ -19,8 +19,10 @@ from tfocheck.judging.grade import Judgement
 from tfocheck.judging.kind import Kind
 from tfocheck.model.baseline import Allowed, Baseline, Entry
 from tfocheck.model.report import CaseResult, Report
+from tfocheck.model.style import Style
 from tfocheck.report import json_report, junit
-from tfocheck.report.table import Style, render, summary
+from tfocheck.report.summary import summary
+from tfocheck.report.table import render
 from tfocheck.runner.catalogue import load_cases
 
 PASS, FAIL, WARN, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.SKIP

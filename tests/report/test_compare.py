@@ -17,9 +17,9 @@ from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
 from tfocheck.judging import grade
 from tfocheck.model.report import AddressReport
+from tfocheck.model.style import Style
 from tfocheck.report import compare, json_report
 from tfocheck.report.compare import Change, Comparison
-from tfocheck.report.table import Style
 
 OTHER = "2001:db8::2"
 PASS, FAIL, WARN, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.SKIP

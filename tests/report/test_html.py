@@ -36,7 +36,7 @@ from tfocheck.model.baseline import Allowed, Applied, Entry
 from tfocheck.model.report import Hop, Report
 from tfocheck.reference import answer
 from tfocheck.reference import http as reference_http
-from tfocheck.report import html, svg
+from tfocheck.report import drawn, html, svg
 from tfocheck.report.ladder import MOST_RUNGS
 from tfocheck.runner.catalogue import load_cases
 from tfocheck.wire import options
@@ -189,7 +189,7 @@ def test_the_worst_run_fits_its_size_and_its_time() -> None:
     text = html.dumps(judgement)
     assert time.process_time() - start <= 0.5
     assert len(text) <= 1_500_000
-    assert 0.9 * html.MOST_PACKETS < Page(text).count("g") <= html.MOST_PACKETS
+    assert 0.9 * drawn.MOST_PACKETS < Page(text).count("g") <= drawn.MOST_PACKETS
 
 
 @settings(max_examples=30)  # each is a whole page

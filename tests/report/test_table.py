@@ -16,7 +16,9 @@ from sample import (
 from tfocheck.case import Level, Verdict
 from tfocheck.judging import grade
 from tfocheck.model.report import AddressReport
-from tfocheck.report.table import Style, case_list, render, summary
+from tfocheck.model.style import Style
+from tfocheck.report.summary import summary
+from tfocheck.report.table import case_list, render
 
 PIPED = Style()
 OTHER = "2001:db8:1234:5678:9abc:def0:1234:5678"

@@ -208,8 +208,9 @@ def _import_the_rest(output: Output) -> None:
 
     from tfocheck.judging import grade
     from tfocheck.model.report import Report
+    from tfocheck.model.style import Style
     from tfocheck.report import github
-    from tfocheck.report.table import Style, render
+    from tfocheck.report.table import render
 
     # Libraries import, too, when they are used (codecs, for example): so use them once.
     nothing = grade.judge(Report((), 0.0, 0.0, __version__, errors=(("target", "message"),)))
@@ -225,7 +226,8 @@ def _import_the_rest(output: Output) -> None:
 
 
 def _print_list(cases: Sequence[Case], output: Output) -> None:
-    from tfocheck.report.table import Style, case_list
+    from tfocheck.model.style import Style
+    from tfocheck.report.table import case_list
 
     style = Style.of(stdout())
     put(stdout(), case_list(cases, style, markdown=output.list_format == "markdown"))

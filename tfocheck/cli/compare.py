@@ -31,8 +31,8 @@ def compare(before: str, after: str, quiet: bool, debug: bool) -> int:
     Exit codes: 0 nothing got worse, 1 something did, 2 no report, or one of
     another format.
     """
+    from tfocheck.model.style import Style
     from tfocheck.report import compare as comparing
-    from tfocheck.report.table import Style
 
     comparison = comparing.compare(comparing.read(before), comparing.read(after))
     stream = stdout()

@@ -70,8 +70,10 @@ class Output:
 
 def deliver(judgement: Judgement, output: Output, saved: Baseline | None) -> None:
     """The text for people, then the files: a full disk or a closed pipe costs only its own part."""
+    from tfocheck.model.style import Style
     from tfocheck.report import github, write
-    from tfocheck.report.table import Style, render, summary
+    from tfocheck.report.summary import summary
+    from tfocheck.report.table import render
 
     to_stdout = output.is_on_stdout
     stream = sys.stderr if to_stdout else stdout()
@@ -127,8 +129,9 @@ def _attempt(action: Callable[[], None]) -> list[UsageError]:
 
 def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageError]:
     """Write each report there is into the directory; what fails costs only its own file."""
+    from tfocheck.model.style import Style
     from tfocheck.report import write
-    from tfocheck.report.table import Style, render
+    from tfocheck.report.table import render
 
     made: list[tuple[str, Callable[[], str | bytes]]] = [
         (formats.TEXT_NAME, lambda: render(judgement, Style(), verbose=verbose))

@@ -131,7 +131,7 @@ def _show(
     to_stderr: bool,
 ) -> None:
     from tfocheck.doctor import report
-    from tfocheck.report.table import Style
+    from tfocheck.model.style import Style
 
     stream = sys.stderr if to_stderr else sys.stdout
     if stream is None or (to_stderr and quiet):

@@ -24,7 +24,7 @@ from tfocheck.doctor.netns import View
 from tfocheck.doctor.outside import Outside
 from tfocheck.errors import ExitCode
 from tfocheck.model import escape
-from tfocheck.report.table import Style
+from tfocheck.model.style import Style
 
 _BOLD, _RED, _GREEN, _YELLOW, _CYAN = "1", "31", "32", "33", "36"
 _STATES = {

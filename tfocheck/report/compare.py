@@ -26,8 +26,10 @@ from tfocheck.errors import UsageError
 from tfocheck.judging.grade import GRADES
 from tfocheck.model import escape
 from tfocheck.model.case import Verdict
+from tfocheck.model.style import Style
+from tfocheck.report.grid import wrapped_grid
 from tfocheck.report.json_report import FORMAT
-from tfocheck.report.table import Style, at, wrapped_grid
+from tfocheck.report.summary import at
 
 ABSENT = "-"
 _STDIN = "-"
