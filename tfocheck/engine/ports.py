@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -74,14 +73,7 @@ class Losses(NamedTuple):
 
 
 class Wire(Protocol):
-    """A wire to servers: crafted segments go out, whatever passes by comes in.
-
-    ``sent``, ``received`` and ``resets_sent`` count packets per server (address, port).
-    """
-
-    sent: Counter[tuple[str, int]]
-    received: Counter[tuple[str, int]]
-    resets_sent: Counter[tuple[str, int]]
+    """A wire to servers: crafted segments go out, whatever passes by comes in."""
 
     @property
     def clock(self) -> Clock:

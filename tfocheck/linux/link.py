@@ -56,10 +56,7 @@ _SEND_RETRIES = 50
 
 
 class Link:
-    """Raw sockets and a capture, shared by all flows of a run: the kernel's ``Wire``.
-
-    ``sent``, ``received`` and ``resets_sent`` count packets per server (address, port).
-    """
+    """Raw sockets and a capture, shared by all flows of a run: the kernel's ``Wire``."""
 
     def __init__(
         self, raw4: socket.socket | None, raw6: socket.socket | None, packet: socket.socket
@@ -74,9 +71,6 @@ class Link:
         self._drops = 0
         self._interfaces: tuple[tuple[str, Interface], ...] | None = None
         self.clock = SystemClock()
-        self.sent: Counter[tuple[str, int]] = Counter()
-        self.received: Counter[tuple[str, int]] = Counter()
-        self.resets_sent: Counter[tuple[str, int]] = Counter()
 
     @classmethod
     def open(cls) -> Link:
@@ -185,8 +179,6 @@ class Link:
                     await asyncio.sleep(0.01)
                     continue
                 raise _send_error(problem, segment) from problem
-            self.sent[segment.destination, segment.destination_port] += 1
-            self.resets_sent[segment.destination, segment.destination_port] += segment.is_reset
             return
         raise CannotError(f"the send queue towards {segment.destination} stays full")
 
@@ -239,8 +231,6 @@ class Link:
         # Whether it came by another interface is asked only of what anybody wants.
         if listener is None or self._is_known(moment / _SECOND, interface, sent, packet):
             return
-        if not sent:
-            self.received[segment.source, segment.source_port] += 1
         listener.segment_captured(
             Captured(
                 segment,

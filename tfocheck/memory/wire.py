@@ -7,7 +7,6 @@ hold.
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Iterable
 
 from tfocheck.engine.ports import Interface, Listener, Losses, Timer
@@ -53,9 +52,6 @@ class MemoryWire:
         own: Iterable[str] = ("10.0.0.1/24", "fd00::1/64"),
     ) -> None:
         self.clock = clock
-        self.sent: Counter[tuple[str, int]] = Counter()
-        self.received: Counter[tuple[str, int]] = Counter()
-        self.resets_sent: Counter[tuple[str, int]] = Counter()
         self.capture_drops = 0
         """So many packets the capture has lost; to be set by whoever wants to pretend that."""
         self._network = network
@@ -118,8 +114,6 @@ class MemoryWire:
     async def send(self, segment: Segment, scope_id: int = 0) -> None:
         """Send the segment: it is captured at once, and goes its way."""
         server = (segment.destination, segment.destination_port)
-        self.sent[server] += 1
-        self.resets_sent[server] += segment.is_reset
         key = FlowKey(segment.source, segment.source_port, *server)
         listener = self._listeners.get(key)
         if listener is not None:
@@ -161,7 +155,6 @@ class MemoryWire:
         key = FlowKey(segment.destination, segment.destination_port, *server)
         listener = self._listeners.get(key)
         if listener is not None:
-            self.received[server] += 1
             listener.segment_captured(self._captured(segment, sent=False, moment=moment))
 
     def _show_error(self, packet: bytes, moment: float) -> None:
