@@ -94,7 +94,7 @@ def case_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "cases"
     directory.mkdir()
     (directory / "some.py").write_text(CASE_FILE)
-    monkeypatch.setattr("tfocheck.runner.catalogue.own_case_directory", lambda: directory)
+    monkeypatch.setattr("tfocheck.runner.catalogue.own_case_directories", lambda: (directory,))
     return directory
 
 
@@ -456,7 +456,7 @@ async def run(plan, link, progress=None):
         await asyncio.sleep(0.05)
         print("cleaned up", file=sys.stderr)
 
-catalogue.own_case_directory = lambda: pathlib.Path(sys.argv[1])
+catalogue.own_case_directories = lambda: (pathlib.Path(sys.argv[1]),)
 runner.run, link.Link = run, Link
 sys.exit(cli.main(["x", "--json", sys.argv[2]]))
 """

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tfocheck.engine.flow import Flow
     from tfocheck.engine.lane import SLOW_PATH
     from tfocheck.model.route import DATA, OPEN, OPTION
+    from tfocheck.server import advice
     from tfocheck.server.opener import REPEAT_WAIT, OptionArea, Syn, how_unanswered
     from tfocheck.server.probe import Probe
     from tfocheck.server.rejection import Rejection
@@ -57,7 +58,11 @@ _ELSEWHERE = {
     "how_unanswered": "tfocheck.server.opener",
     "judge_repeated_syn_ack": "tfocheck.server.silence",
 }
-_MODULES = {"comparison": "tfocheck.wire.comparison", "tcp_options": "tfocheck.wire.options"}
+_MODULES = {
+    "advice": "tfocheck.server.advice",
+    "comparison": "tfocheck.wire.comparison",
+    "tcp_options": "tfocheck.wire.options",
+}
 
 __all__ = [
     "DATA",
@@ -90,6 +95,7 @@ __all__ = [
     "UnansweredError",
     "UnusableError",
     "Verdict",
+    "advice",
     "case",
     "comparison",
     "how_unanswered",

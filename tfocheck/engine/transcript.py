@@ -38,6 +38,12 @@ class Transcript(Record):
         return first.segment.fast_open if first is not None else None
 
     @property
+    def offered_cookie(self) -> FastOpen | None:
+        """The same, unless it is empty."""
+        option = self.offered
+        return option if option is not None and not option.is_request else None
+
+    @property
     def repeated_syn_ack(self) -> Captured | None:
         """The first SYN-ACK that the server's timer sent, not the network's doubling."""
         first = self.syn_ack

@@ -27,6 +27,9 @@ from tfocheck.model.case import (
 )
 from tfocheck.model.facts import Fact
 
+_SUBJECTS = ("server", "path")
+"""The folders of the project's own cases, in the order of their reports."""
+
 _DECLARED: list[Case] = []
 
 
@@ -96,11 +99,12 @@ def case(
     return declare
 
 
-def own_case_directory() -> Path:
+def own_case_directories() -> tuple[Path, ...]:
     """Where the project's cases are: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "cases"
-    return installed if installed.is_dir() else package.parent / "cases"
+    cases = installed if installed.is_dir() else package.parent / "cases"
+    return tuple(cases / subject for subject in _SUBJECTS)
 
 
 def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
@@ -110,14 +114,14 @@ def load_cases(directories: Iterable[Path] = ()) -> tuple[Case, ...]:
     or a need that no case meets.
     """
     cases: list[Case] = []
-    own = own_case_directory()
-    for directory in (own, *directories):
+    own = own_case_directories()
+    for directory in (*own, *directories):
         paths = sorted(directory.glob("*.py")) if directory.is_dir() else []
         if not paths:
             raise UsageError(f"no case files (*.py) in {directory}: name a folder that has some")
         for path in paths:
             found = _load_file(path)
-            cases.extend(found if directory is own else (replace(c, is_users=True) for c in found))
+            cases.extend(found if directory in own else (replace(c, is_users=True) for c in found))
     _check_names(cases)
     _check_needs(cases)
     return tuple(cases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfocheck.case import (
+    REPEAT_WAIT,
     Agreement,
     Fact,
     FastOpen,
@@ -13,6 +14,7 @@ from tfocheck.case import (
     Severity,
     Verdict,
     case,
+    judge_repeated_syn_ack,
 )
 
 _SWITCH_ON = (
@@ -22,6 +24,8 @@ _SWITCH_ON = (
     "newer kernels issue no cookies. If it is on already, a load balancer or firewall in front "
     "answers instead, or strips the option."
 )
+
+FLOWS_TO_WATCH = 2
 
 
 @case(
@@ -129,3 +133,34 @@ async def request_with_data(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     """
     return await probe.rejects_cookies([("cookie request", lambda: b"")])
+
+
+@case(
+    "cookie.synack-retransmit",
+    section="4.2.1",
+    level=Level.SHOULD,
+    severity=Severity.MINOR,
+    title="A repeated SYN-ACK to a request has no Fast Open option",
+    requirement="When its timer fires, the server repeats the SYN-ACK without the Fast Open "
+    "option, in case a box on the way drops packets that carry it.",
+    expected="repeats its SYN-ACK without the Fast Open option",
+    advice="The server repeats its SYN-ACK as it was: update the stack. Linux leaves the option "
+    "out, so with a Linux server look for a SYN proxy or load balancer in front.",
+    why="Some boxes drop what carries an option that they do not know. With a bare second SYN-ACK "
+    "a client behind one loses a second, else it can't connect at all.",
+    faults=("repeats-option",),
+    agree=Agreement(need=FLOWS_TO_WATCH),
+)
+async def request_synack_retransmit(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie request
+    <- SYN-ACK, ack 1, cookie
+    ...we are silent until the server's timer fires...
+    <- SYN-ACK, ack 1, no Fast Open option
+    -> RST,ACK (half-open)
+    """
+    async with probe.beside_others("cookie request, then silence", FastOpen()) as flow:
+        if len(probe.evidence.of_case) >= FLOWS_TO_WATCH:
+            probe.observing()
+        await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT)
+        return judge_repeated_syn_ack(probe, flow)

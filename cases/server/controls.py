@@ -23,6 +23,7 @@ UNASSIGNED_KIND = 64
 """Unassigned in IANA's registry of TCP option kinds."""
 
 MOST_SYNS = 9
+
 STAGGER = 0.35
 """Seconds between the first SYNs, so that one burst of loss does not take them all."""
 

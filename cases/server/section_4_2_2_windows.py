@@ -1,4 +1,4 @@
-"""RFC 7413 section 4.2.2: an accepted Fast Open keeps to TCP's rules, early or not."""
+"""RFC 7413 section 4.2.2: what is sent early keeps to windows and sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from tfocheck.case import (
     IN_TURN,
     INSISTENCE,
     Agreement,
-    Control,
     Fact,
     FastOpen,
     Flow,
@@ -21,6 +20,7 @@ from tfocheck.case import (
 )
 
 RFC_3390_SEGMENTS = 4
+
 RFC_6928_SEGMENTS = 10
 
 HELD_MARGIN = 0.01
@@ -202,132 +202,3 @@ def _was_held(flow: Flow, early: int, round_trip: float) -> bool:
     if acked is None or came is None:
         return False
     return 0.5 * round_trip <= came - acked <= 2 * round_trip + HELD_MARGIN
-
-
-@case(
-    "open.timestamps",
-    section="RFC 7323 3.2",
-    level=Level.MUST,
-    severity=Severity.MINOR,
-    title="The SYN-ACK echoes the SYN's timestamp",
-    requirement="TSecr of the SYN-ACK is TSval of the SYN.",
-    expected="echoes our timestamp in the SYN-ACK of an accepted Fast Open",
-    advice="The stack echoes a wrong timestamp: update it. With a server that does it right, look "
-    "for a SYN proxy or a firewall that rewrites timestamps.",
-    why="Clients measure the round trip by it, and Linux refuses a SYN-ACK whose echo is not of "
-    "its own making.",
-    needs=FAST_OPEN_WORKS,
-    faults=("wrong-tsecr",),
-    agree=IN_TURN,
-)
-async def timestamps(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, TSval t, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n, TSecr t
-    -> ACK, FIN,ACK
-    """
-    data = probe.payload.data
-    async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
-        sent = flow.sent_timestamp
-        first = flow.syn_ack
-        echoed = first.segment.option_list.timestamps if first else None
-        probe.evidence.point_out(flow, first)
-        if sent is None or echoed is None:
-            return probe.skipped("the server does not use timestamps")
-        if echoed[1] != sent:
-            return probe.breach(f"TSecr is {echoed[1]}, our TSval was {sent}", conclusive=True)
-        return probe.passed("TSecr is our TSval", conclusive=True)
-
-
-@case(
-    "open.reply-option",
-    section="4.2.2",
-    level=Level.PROCEDURE,
-    severity=Severity.MINOR,
-    title="A cookie that comes with an acceptance works",
-    requirement="The SYN-ACK of an accepted Fast Open may carry the option (step 5); the client "
-    "keeps that cookie.",
-    expected="sends with an acceptance no option, or a legal cookie that works",
-    advice="Clients replace a good cookie by a bad one: give all servers behind this address the "
-    "same keys in the same order (Linux: net.ipv4.tcp_fastopen_key=NEW,OLD); otherwise update the "
-    "stack.",
-    why="It is how a server renews cookies while its key changes, as Linux does with a backup "
-    "key. A bad one takes Fast Open away from a client that had it.",
-    needs=FAST_OPEN_WORKS,
-    faults=("bad-refresh",),
-    control=(Control.SAME_KEY,),
-)
-async def reply_option(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n, no option, or a cookie
-    -> ACK, FIN,ACK
-    if a cookie came:
-    -> SYN, seq 0, that cookie, n bytes
-    <- SYN-ACK, ack 1+n
-    -> ACK, FIN,ACK
-    """
-    data = probe.payload.data
-    async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
-        offered = flow.offered
-    if offered is None:
-        # One alone may be the SYN-ACK that answers a doubled SYN: that one is bare.
-        return probe.passed("no option with an acceptance")
-    if not offered.has_legal_cookie:
-        return probe.breach(
-            f"an acceptance comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
-        )
-    async with probe.alone("the cookie of the reply", offered, data=data) as again:
-        if again.acknowledged != 1:
-            return probe.passed("an acceptance comes with a cookie, which works", conclusive=True)
-    return probe.breach("the cookie that comes with an acceptance is not honoured")
-
-
-@case(
-    "open.fin-after-data",
-    section="RFC 9293 3.10.7",
-    level=Level.PROCEDURE,
-    severity=Severity.MAJOR,
-    title="A client may close right after its data",
-    requirement="Data on the SYN, then ACK and FIN at once: the request is answered and the "
-    "connection is closed in order.",
-    expected="answers the request and acknowledges our FIN",
-    advice="If the FIN is not acknowledged, update the stack. If only the answer is missing, the "
-    "application takes a FIN for an abort: look for haproxy's `option abortonclose`, or nginx's "
-    "`proxy_ignore_client_abort off`.",
-    why="Short exchanges, which Fast Open is for, end like this. Each one that hangs keeps a "
-    "connection on both sides until a timer ends it.",
-    needs=FAST_OPEN_WORKS,
-    faults=("ignores-fin",),
-    agree=IN_TURN,
-)
-async def fin_after_data(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n
-    -> ACK
-    -> FIN,ACK at once
-    <- ACK of our FIN; the answer, before or after it
-    """
-    mute = await probe.application.is_mute()
-    patience = probe.application.patience(await probe.application.ordinary_answer())
-    data = probe.payload.data
-    label = "data on the SYN, then ACK and FIN"
-    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
-        await flow.complete(probe.round_trip)
-        if not flow.fin_acknowledged and flow.reset is None:
-            return probe.breach("the FIN after data on the SYN is not acknowledged")
-        answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
-        if flow.reset is not None and mute:
-            return probe.skipped("the application resets by itself")
-        if flow.reset is not None and not answered:
-            return probe.breach("the FIN after data on the SYN was answered with a reset")
-        if not answered and not mute:
-            return probe.breach("data on the SYN, then FIN: the request is not answered")
-        return probe.passed(
-            "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
-            conclusive=True,
-        )

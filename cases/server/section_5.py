@@ -1,16 +1,14 @@
-"""RFC 7413 section 5: limits and abuse; only with --intrusive, and left as it was found."""
+"""RFC 7413 section 5: the limit of pending requests; with --intrusive, left as it was found."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from tfocheck.case import (
     FAST_OPEN_WORKS,
-    IN_TURN,
     REPEAT_WAIT,
-    Captured,
     FastOpen,
     Flow,
     Level,
@@ -43,9 +41,6 @@ RESETS = 4
 
 CLOSED_AT_ONCE = 16
 """Pending requests that are completed together: their answers come all at once."""
-
-GIVES_UP = 40.0
-"""Seconds of silence after which a server has given up: its timer doubles from one second."""
 
 
 class _Filling:
@@ -282,59 +277,3 @@ async def _fall_back_still(filling: _Filling, enough: int) -> tuple[int, int]:
         if fell_back >= enough:
             break
     return fell_back, 0
-
-
-@case(
-    "abuse.amplification",
-    section="5.2",
-    level=Level.INFO,
-    title="What one spoofed SYN makes the server send",
-    requirement="A stolen cookie lets an attacker have the server answer somebody else "
-    "(section 5.2): the fewer bytes for one SYN, the better.",
-    expected="sends little for one SYN with data and then silence",
-    advice="Less is sent with a smaller initial window (Linux: `ip route change ... initcwnd 4`) "
-    "and fewer repetitions (net.ipv4.tcp_synack_retries), least by an application that answers a "
-    "SYN briefly.",
-    why="With a stolen cookie, or one shared behind a NAT, an attacker chooses who gets those "
-    "bytes: this is the lever that the server lends.",
-    needs=FAST_OPEN_WORKS,
-    option=Option.INTRUSIVE,
-    turn=Turn.INTRUSIVE,
-    agree=IN_TURN,
-)
-async def amplification(probe: Probe) -> Outcome:
-    """
-    -> SYN, seq 0, cookie (valid), n bytes
-    <- SYN-ACK, ack 1+n; the answer may start
-    ...we are silent until nothing has come for 40 s...
-    <- SYN-ACK and data, again and again
-    -> ACK, FIN,ACK
-    all that came is weighed against our SYN
-    """
-    data = probe.payload.data
-    label = "one SYN with data, then silence"
-    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
-        known = 0
-
-        def more() -> bool:
-            return len(flow.received) > known
-
-        while await flow.wait(more, GIVES_UP):
-            known = len(flow.received)
-        back = flow.received
-        sent = _ip_bytes([captured for captured in flow.packets if captured.sent])
-        received = _ip_bytes(back)
-        return probe.info(
-            f"{len(back)} packets, {received} bytes over {back[-1].time - back[0].time:.0f} s"
-            f" for one SYN of {sent} bytes: {received / sent:.1f} times as much",
-            conclusive=True,
-        )
-
-
-def _ip_bytes(packets: Sequence[Captured]) -> int:
-    segments = [captured.segment for captured in packets]
-    return sum(
-        (40 if ":" in segment.source else 20) + 20 + len(segment.options) + len(segment.payload)
-        for segment in segments
-    )

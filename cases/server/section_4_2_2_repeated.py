@@ -1,0 +1,228 @@
+"""RFC 7413 section 4.2.2: SYNs and SYN-ACKs that come a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tfocheck.case import (
+    FAST_OPEN_WORKS,
+    IN_TURN,
+    Captured,
+    FastOpen,
+    Flow,
+    Level,
+    Outcome,
+    Probe,
+    Severity,
+    Turn,
+    UnusableError,
+    case,
+    judge_repeated_syn_ack,
+)
+
+COPIES = 4
+"""So often a SYN is sent again until something comes of it: copies and answers may get lost."""
+
+TIMESTAMP_TICK = 0.002
+"""Seconds after which what a server sends has another timestamp: most count milliseconds."""
+
+
+def _has_another_isn(flow: Flow, segments: Sequence[Captured]) -> bool:
+    """Whether one of the segments is the SYN-ACK of another connection than the first one's."""
+    return any(each.segment.is_syn_ack and each.segment.seq != flow.server_isn for each in segments)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What came after copies of the SYN; ``sure`` if some of it can only be an answer to one."""
+
+    segments: list[Captured]
+    sure: bool
+
+    @property
+    def how(self) -> str:
+        return "acknowledged again" if self.segments else "not answered"
+
+
+async def _answers_to_copies(
+    probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
+) -> _Answers:
+    """What comes of sending the SYN again; several times, for one copy may well get lost."""
+    await probe.clock.sleep(TIMESTAMP_TICK)
+    known = len(flow.received)
+    wait = probe.round_trips.syn_wait(probe.timeout)
+    sent = 0
+
+    def is_sure() -> bool:
+        return any(map(flow.is_answer_to_copy, flow.control_segments(known)))
+
+    def has_come() -> bool:
+        return is_sure() or len(flow.control_segments(known)) >= sent
+
+    while sent < COPIES and not is_sure():
+        await repeat()
+        sent += 1
+        await flow.wait(has_come, wait)
+    return _Answers(flow.control_segments(known), is_sure())
+
+
+@case(
+    "open.duplicate-syn",
+    section="4.2.2",
+    level=Level.PROCEDURE,
+    severity=Severity.CRITICAL,
+    title="A SYN that comes twice opens once",
+    requirement="A repeated or duplicated SYN belongs to the pending connection: its data must not "
+    "reach the application a second time.",
+    expected="answers the second copy with the same ISN and ack, or not at all; never with a reset "
+    "or another connection",
+    advice="The stack makes another connection of a repeated SYN, or breaks the first one: update "
+    "it, and switch Fast Open off until then. A load balancer must send both copies to the same "
+    "server.",
+    why="Networks double packets, and clients repeat them. With a second connection for the "
+    "second copy, orders are placed twice.",
+    needs=FAST_OPEN_WORKS,
+    faults=("second-connection", "delivers-copy", "resets-copy"),
+    agree=IN_TURN,
+)
+async def duplicate_syn(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, seq 0, ack 1+n; the answer may start
+    -> SYN, the very same again
+    <- SYN-ACK, seq 0, or ACK, or nothing
+    -> ACK
+    <- the answer that plain connections get
+    -> FIN,ACK
+    no good answer: the SYN once, from another port, for comparison
+    """
+    data = probe.payload.data
+    label = "the same SYN twice"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        await probe.application.early_answer(flow)
+        if flow.has_ended:
+            # Then the copy rightly opens another connection.
+            return probe.skipped("the application closes before a second copy can come")
+        # A SYN-ACK again, or a plain ACK for a segment below the window
+        # (RFC 9293 section 3.10.7.4).
+        came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
+        for captured in came_back.segments:
+            segment = captured.segment
+            if segment.is_reset:
+                return probe.breach("the second copy of the SYN was answered with a reset")
+            if segment.is_syn_ack and segment.seq != flow.server_isn:
+                return probe.breach(
+                    "the second copy of the SYN opened a second connection (another ISN)",
+                    conclusive=True,
+                )
+        mute = await probe.application.is_mute()
+        wrong = None if mute else await probe.application.serves(flow)
+        if not wrong:
+            count, is_all = (1, True) if mute else await probe.application.answers(flow)
+            if count > 1:
+                return probe.breach(
+                    "a SYN that came twice was answered twice: its data was delivered twice",
+                    conclusive=True,
+                )
+            return probe.passed(
+                f"{came_back.how}, one connection that works",
+                conclusive=came_back.sure and is_all,
+            )
+    async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        if await probe.application.serves(flow):
+            return probe.skipped("a SYN that comes once is not served either")
+    return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
+
+
+@case(
+    "open.synack-retransmit",
+    section="4.2.2",
+    level=Level.SHOULD,
+    severity=Severity.MINOR,
+    title="A repeated SYN-ACK to an accepted Fast Open is a bare one",
+    requirement="When its timer fires, the server repeats the SYN-ACK with neither data nor the "
+    "Fast Open option.",
+    expected="repeats its SYN-ACK without data and without the Fast Open option",
+    advice="The server repeats its SYN-ACK as it was: update the stack. Linux repeats a bare one, "
+    "so with a Linux server look for a SYN proxy or load balancer in front.",
+    why="Some boxes drop a SYN-ACK that carries more than usual. A bare one gets through; if all "
+    "are alike, the connection never comes up.",
+    needs=FAST_OPEN_WORKS,
+    faults=("repeats-data",),
+    turn=Turn.LONG,
+    agree=IN_TURN,
+)
+async def synack_retransmit(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer may start
+    ...we are silent until the server's timer fires...
+    <- SYN-ACK, no data, no Fast Open option
+    -> ACK, FIN,ACK
+    """
+    silent = await probe.silent_open()
+    assert silent.flow is not None
+    return judge_repeated_syn_ack(probe, silent.flow)
+
+
+@case(
+    "open.syn-without-option",
+    section="RFC 9293 3.10.7.4",
+    level=Level.PROCEDURE,
+    severity=Severity.MAJOR,
+    title="A client that repeats its SYN bare is not lost",
+    requirement="When a client's timer fires, it repeats the SYN without data and option "
+    "(RFC 7413 4.2.2, client); the pending connection goes on.",
+    expected="answers a bare SYN of the same ISN with a SYN-ACK or an ACK, never with a reset, and "
+    "goes on serving",
+    advice="The stack, or a stateful firewall that does not know the second SYN, gives the "
+    "connection up: it must take a bare SYN with the same ISN for the pending connection. Update "
+    "it, or relax that rule.",
+    why="That is what comes from a client whose SYN-ACK was lost. A reset turns one lost packet "
+    "into a failed connection: with Fast Open the site is less reliable than without.",
+    needs=FAST_OPEN_WORKS,
+    faults=("resets-bare-syn",),
+    agree=IN_TURN,
+)
+async def syn_without_option(probe: Probe) -> Outcome:
+    """
+    -> SYN, seq 0, cookie (valid), n bytes
+    <- SYN-ACK, ack 1+n; the answer may start
+    -> SYN, seq 0, no data, no Fast Open option
+    <- SYN-ACK, or ACK, or nothing; no RST
+    -> ACK
+    <- the answer that plain connections get
+    -> FIN,ACK
+    """
+    data = probe.payload.data
+    label = "then the SYN again, bare"
+    async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
+        probe.cookies.must_be_open(flow)
+        await probe.application.early_answer(flow)
+        if flow.has_ended:
+            # Then a reset is the right answer.
+            return probe.skipped("the application closes before the SYN can come again")
+        bare = probe.syn_options(flow=flow)
+        came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
+        if flow.reset is not None:
+            return probe.breach("the bare SYN of the same ISN was answered with a reset")
+        if _has_another_isn(flow, came_back.segments):
+            return probe.breach(
+                "the bare SYN of the same ISN opened another connection: the first was given up"
+            )
+        wrong = None if await probe.application.is_mute() else await probe.application.serves(flow)
+        if wrong:
+            return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
+        # The network may have doubled the first SYN, and what came be the answer to that one:
+        # the bare SYN's is on its way then, or the bare SYN got lost.
+        if not flow.has_ended:
+            await probe.application.replies(flow)
+        if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
+            raise UnusableError("the connection was reset after it had been served")
+        return probe.passed(
+            f"{came_back.how}, and the connection goes on",
+            conclusive=came_back.sure and not probe.has_lost,
+        )
