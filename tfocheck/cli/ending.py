@@ -86,26 +86,27 @@ def guarded(action: Callable[[], int], arguments: Sequence[str]) -> int:
 
 
 def _describe(error: Exception) -> tuple[str, int]:
-    if isinstance(error, click.UsageError):
-        line = " ".join(error.format_message().split()).removesuffix(".")
-        command = error.ctx.command_path if error.ctx else "tfocheck"
-        return f"{line} (see {command} --help)", ExitCode.USAGE
-    if isinstance(error, click.ClickException):
-        return error.format_message(), ExitCode.USAGE
-    if isinstance(error, TfocheckError):
-        return str(error), error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        silence_stdout()
-        return f"can't write to standard output: {error.strerror}", ExitCode.USAGE
-    if isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", ExitCode.CANNOT
-    if isinstance(error, ImportError):
-        return f"this installation is incomplete: {error}", ExitCode.CANNOT
-    return (
-        f"internal error, please report it with the output of --debug: {error!r}",
-        ExitCode.CANNOT,
-    )
+    match error:
+        case click.UsageError():
+            line = " ".join(error.format_message().split()).removesuffix(".")
+            command = error.ctx.command_path if error.ctx else "tfocheck"
+            found = f"{line} (see {command} --help)", ExitCode.USAGE
+        case click.ClickException():
+            found = error.format_message(), ExitCode.USAGE
+        case TfocheckError():
+            found = str(error), error.exit_code
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            silence_stdout()
+            found = f"can't write to standard output: {error.strerror}", ExitCode.USAGE
+        case OSError():
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            found = f"{where}{error.strerror or error}", ExitCode.CANNOT
+        case ImportError():
+            found = f"this installation is incomplete: {error}", ExitCode.CANNOT
+        case _:
+            line = f"internal error, please report it with the output of --debug: {error!r}"
+            found = line, ExitCode.CANNOT
+    return found
 
 
 def _interrupted() -> int:

@@ -20,8 +20,22 @@ from tfocheck.model.report import AddressReport, CaseResult
 def headline(report: AddressReport, kind: Kind, strict: bool, complete: bool) -> str:
     """What is true of the address, in one line."""
     match kind:
-        case Kind.NOT_TESTED:
-            return f"not tested: {report.not_tested}"
+        case Kind.FAILED:
+            line = _failed_headline(report, strict)
+        case Kind.KNOWN:
+            line = _known_headline(report)
+        case Kind.INCONCLUSIVE:
+            line = _undecided_headline(report)
+        case Kind.CONFORMS:
+            line = _good_headline(report, complete)
+        case _:
+            line = _untold_headline(report, kind)
+    return line
+
+
+def _untold_headline(report: AddressReport, kind: Kind) -> str:
+    """Why nothing can be said of Fast Open at the server."""
+    match kind:
         case Kind.UNREACHABLE:
             return f"unreachable: {_seen(report, Role.REACHABLE)}"
         case Kind.PATH:
@@ -29,12 +43,10 @@ def headline(report: AddressReport, kind: Kind, strict: bool, complete: bool) ->
             return f"the path is at fault: {fault.case.id}: {fault.seen}"
         case Kind.NOT_OFFERED:
             return f"TFO not offered: {_seen(report, Role.OFFERED)}"
-        case Kind.FAILED:
-            return _failed_headline(report, strict)
-        case Kind.KNOWN:
-            return _known_headline(report)
-        case Kind.INCONCLUSIVE:
-            return _undecided_headline(report)
+    return f"not tested: {report.not_tested}"
+
+
+def _good_headline(report: AddressReport, complete: bool) -> str:
     selected = [result for result in report.results if not result.prerequisite]
     held = sum(result.verdict in HELD for result in selected)
     if not complete or report.by_role(Role.HONOURED) is None:

@@ -62,25 +62,21 @@ def _forgiven(report: AddressReport) -> AddressReport:
 
 
 def _kind_of_all(report: AddressReport, strict: bool) -> Kind:
+    """The first of these that is so; nothing of it is that it conforms."""
     control = report.by_role(Role.REACHABLE)
-    if control is not None and control.verdict is Verdict.ERROR:
-        return Kind.INCONCLUSIVE
-    if control is not None and control.verdict not in HELD:
-        return Kind.UNREACHABLE
-    if of_server(report, *_counting(strict)):
-        return Kind.FAILED
-    if path_faults(report):
-        return Kind.PATH
-    if with_verdict(report, Verdict.ERROR):
-        return Kind.INCONCLUSIVE
-    if not is_offered(report):
-        return Kind.NOT_OFFERED
-    if with_verdict(report, Verdict.INCONCLUSIVE):
-        return Kind.INCONCLUSIVE
+    is_mute = control is not None and control.verdict not in HELD
     # Nothing passes vacuously: what was asked for must have been decided, not its prerequisites.
-    if not any(r.verdict in _DECIDED and not r.prerequisite for r in report.results):
-        return Kind.INCONCLUSIVE
-    return Kind.CONFORMS
+    is_empty = not any(r.verdict in _DECIDED and not r.prerequisite for r in report.results)
+    found = {
+        Kind.UNREACHABLE: is_mute and control is not None and control.verdict is not Verdict.ERROR,
+        Kind.FAILED: not is_mute and bool(of_server(report, *_counting(strict))),
+        Kind.PATH: not is_mute and bool(path_faults(report)),
+        Kind.NOT_OFFERED: not (
+            is_mute or with_verdict(report, Verdict.ERROR) or is_offered(report)
+        ),
+        Kind.INCONCLUSIVE: is_mute or is_empty or bool(with_verdict(report, *UNDECIDED)),
+    }
+    return next((kind for kind, is_so in found.items() if is_so), Kind.CONFORMS)
 
 
 def is_broken(result: CaseResult, *, strict: bool = False) -> bool:

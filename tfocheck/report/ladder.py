@@ -146,19 +146,20 @@ def _option(option: tcp_options.Option) -> str:
     value = option.value
     match option.kind:
         case tcp_options.END_OF_LIST | tcp_options.NO_OPERATION:
-            return ""
+            described = ""
         case tcp_options.MAXIMUM_SEGMENT_SIZE if len(value) == 2:
-            return f"mss {int.from_bytes(value)}"
+            described = f"mss {int.from_bytes(value)}"
         case tcp_options.WINDOW_SCALE if len(value) == 1:
-            return f"wscale {value[0]}"
+            described = f"wscale {value[0]}"
         case tcp_options.SACK_PERMITTED if not value:
-            return "sackOK"
+            described = "sackOK"
         case tcp_options.TIMESTAMPS if len(value) == 8:
-            return "TS {} {}".format(*struct.unpack("!II", value))
-    shown = value[:_SHOWN_OPTION_BYTES].hex()
-    return f"option {option.kind} {shown}".rstrip() + (
-        "..." if len(value) > _SHOWN_OPTION_BYTES else ""
-    )
+            described = "TS {} {}".format(*struct.unpack("!II", value))
+        case _:
+            rest = "..." if len(value) > _SHOWN_OPTION_BYTES else ""
+            shown = value[:_SHOWN_OPTION_BYTES].hex()
+            described = f"option {option.kind} {shown}".rstrip() + rest
+    return described
 
 
 def preview(payload: bytes) -> str:
