@@ -16,7 +16,9 @@ test: $(VENV)/.installed-test lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy tfocheck cases
+	$(BIN)/mypy tfocheck cases tests --exclude '^tests/lab/'
+	MYPYPATH=tests/lab $(BIN)/mypy tests/lab
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/bench.py

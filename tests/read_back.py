@@ -103,7 +103,7 @@ def read_packets(path: Path) -> list[Packet]:
         line.split("\t")
         for line in tshark(path, *checks, "-T", "fields", "-E", "aggregator=|", *chosen)
     ]
-    return [Packet(*row[:4], row[4].split("|"), *row[5:]) for row in rows]
+    return [Packet(*row[:4], row[4].split("|"), *row[5:]) for row in rows]  # type: ignore[call-arg, arg-type]
 
 
 def obey(log: str) -> list[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -417,11 +418,17 @@ def test_thousands_of_listeners_are_not_compared_with_each_other(
 ) -> None:
     calls: list[int] = []
     real = Endpoint.is_of
-    monkeypatch.setattr(
-        Endpoint, "is_of", lambda end, listening: calls.append(0) or real(end, listening)
-    )
     real_wanted = diagnosis.wanted
-    monkeypatch.setattr(diagnosis, "wanted", lambda whole: calls.append(0) or real_wanted(whole))
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any) -> Any:
+            calls.append(0)
+            return call(*arguments)
+
+        return counting
+
+    monkeypatch.setattr(Endpoint, "is_of", counted(real))
+    monkeypatch.setattr(diagnosis, "wanted", counted(real_wanted))
     here, many = view(1), 1000
     listeners = [listener(here, 0, NGINX, port=number) for number in range(1, many)]
     lines = [(f"listen {number}", False, number) for number in range(1, many)]

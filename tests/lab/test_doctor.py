@@ -113,7 +113,7 @@ def servers_namespace() -> Namespace:
 def at_each_value(host: str) -> list[Any]:
     where, seen = servers_namespace(), []
     for value in VALUES:
-        netns.inside(where, lambda value=value: SYSCTL.write_text(str(value)) and None)
+        netns.inside(where, lambda value=value: SYSCTL.write_text(str(value)) and None)  # type: ignore[misc]
         code, report = doctor()
         [view] = [each for each in report["namespaces"] if each["id"] == where.identity[1]]
         offered = [outside(f"{host}:{port}", "cookie.request") for port in (8080, 8081)]

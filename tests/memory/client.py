@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from tfocheck.memory.network import Arrival, Network
 from tfocheck.memory.path import TimeExceeded
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import FastOpen
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 ADDRESSES = (("10.77.0.1", "10.77.4.2"), ("fd77::1", "fd77:4::2"))
 PORT, OFF_PORT, CLOSED_PORT = 8080, 8081, 9

@@ -22,8 +22,9 @@ from tfocheck.memory.middleboxes import BOXES
 from tfocheck.memory.path import TimeExceeded, with_box
 from tfocheck.memory.scenarios import SCENARIOS, build
 from tfocheck.wire import options as tcp_options
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import FastOpen, Option
-from tfocheck.wire.segment import SEQUENCE_SPACE, Flags, Segment
+from tfocheck.wire.segment import Flags, Segment
 
 COOKIE = bytes(range(8))
 

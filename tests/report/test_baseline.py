@@ -369,7 +369,7 @@ def test_whatever_a_file_says_is_read_or_refused_in_one_line(
 # Saving
 
 
-def saved(found: Report, old: str = "", *, strict: bool = False) -> baseline.Saved:
+def saved(found: Report, old: str = "", *, strict: bool = False) -> saving.Saved:
     judgement = grade.judge(found, strict=strict)
     entries: tuple[Entry, ...] = ()
     if old:

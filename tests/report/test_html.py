@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -331,10 +332,15 @@ return [out, cut, document.documentElement.scrollWidth - innerWidth];
 """
 
 
+def log_of(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
+    log: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    return log
+
+
 def check_looks(browser: webdriver.Chrome, page: Path) -> None:
     """It opens without a complaint, asks for nothing, and fits, on every screen."""
-    browser.get_log("browser")
-    browser.get_log("performance")
+    log_of(browser, "browser")
+    log_of(browser, "performance")
     for width, scheme in itertools.product((360, 1400), ("light", "dark")):
         show(browser, page, width, scheme)
         keep_screenshot(browser, page, width, scheme)
@@ -342,8 +348,8 @@ def check_looks(browser: webdriver.Chrome, page: Path) -> None:
         colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         is_dark = sum(map(int, re.findall(r"\d+", colour))) < 3 * 128
         assert is_dark == (scheme == "dark")
-    assert browser.get_log("browser") == []
-    events = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+    assert log_of(browser, "browser") == []
+    events = [json.loads(each["message"])["message"] for each in log_of(browser, "performance")]
     asked = {
         event["params"]["request"]["url"].partition(":")[0]
         for event in events
