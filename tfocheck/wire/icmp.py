@@ -5,12 +5,11 @@ Source: RFC 792, RFC 4443; at least the ports are in every quote.
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from typing import NamedTuple
 
 from tfocheck.wire.evidence import FlowKey
-from tfocheck.wire.segment import IP_PROTOCOL_TCP
+from tfocheck.wire.segment import IP_PROTOCOL_TCP, literal
 
 _ICMP = 1
 _ICMP6 = 58
@@ -50,9 +49,5 @@ def read(packet: bytes) -> QuotingError | None:
     if len(quote) < ports + 4:
         return None
     client_port, server_port = struct.unpack_from("!HH", quote, ports)
-    key = FlowKey(_literal(ours), client_port, _literal(theirs), server_port)
-    return QuotingError(key, _literal(sender), packet[start], packet[start + 1], quote)
-
-
-def _literal(address: bytes) -> str:
-    return str(ipaddress.ip_address(address))
+    key = FlowKey(literal(ours), client_port, literal(theirs), server_port)
+    return QuotingError(key, literal(sender), packet[start], packet[start + 1], quote)

@@ -7,13 +7,12 @@ two of them something was changed. RFC 792 promises 8 bytes of TCP; RFC 1812 sec
 
 from __future__ import annotations
 
-import socket
 import struct
 from dataclasses import dataclass
 
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.numbers import SEQUENCE_SPACE
-from tfocheck.wire.segment import Segment
+from tfocheck.wire.segment import IP_PROTOCOL_TCP, Segment
 
 _FIXED_TCP = 20
 
@@ -49,10 +48,12 @@ def read(packet: bytes) -> tuple[int, int, bytes] | None:
     Lengths are in bytes, the packet's as its header states it: a quote is usually cut.
     """
     version = packet[0] >> 4 if packet else 0
-    if version == 4 and len(packet) >= 28 and packet[9] == socket.IPPROTO_TCP:
+    if version == 4 and len(packet) >= 28 and packet[9] == IP_PROTOCOL_TCP:
         header = (packet[0] & 15) * 4
+        if not 20 <= header <= len(packet) - 8:
+            return None
         return struct.unpack_from("!H", packet, 2)[0], header, packet[header:]
-    if version == 6 and len(packet) >= 48 and packet[6] == socket.IPPROTO_TCP:
+    if version == 6 and len(packet) >= 48 and packet[6] == IP_PROTOCOL_TCP:
         return struct.unpack_from("!H", packet, 4)[0] + 40, 40, packet[40:]
     return None
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 import enum
 import ipaddress
 import logging
-import socket
 import struct
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
@@ -28,6 +27,11 @@ from tfocheck.wire import options as tcp_options  # noqa: E402
 from tfocheck.wire.numbers import SEQUENCE_SPACE  # noqa: E402
 
 DEFAULT_TTL = 64
+_FIXED_HEADER = 20
+_NUMBERS = struct.Struct("!HHII")  # ports, sequence and acknowledgement number
+_TCP = struct.Struct("!HHIIBBH")  # the same, data offset, flags, window
+_REMEMBERED = 4096
+"""So many addresses and headers are kept ready: a scan must not keep all that it meets."""
 IP_PROTOCOL_TCP = 6
 
 
@@ -54,6 +58,9 @@ def _flags_in_words(flags: Flags) -> str:
     names = (flag.name or "" for flag in Flags if flag in flags)
     order = {"SYN": 0, "FIN": 1, "RST": 2, "PSH": 3, "URG": 4, "ACK": 5}
     return ",".join(sorted(names, key=lambda name: order.get(name, 9))) or "none"
+
+
+_FLAGS = tuple(map(Flags, range(256)))
 
 
 class NotTcpError(ValueError):
@@ -116,22 +123,23 @@ class Segment:
 def build(segment: Segment) -> bytes:
     """The IPv4 or IPv6 packet that carries the segment, checksums included."""
     area = tcp_options.pad(segment.options)
-    tcp = TCP(
-        sport=segment.source_port,
-        dport=segment.destination_port,
-        seq=segment.seq % SEQUENCE_SPACE,
-        ack=segment.ack % SEQUENCE_SPACE,
-        dataofs=5 + len(area) // 4,
-        flags=int(segment.flags),
-        window=segment.window,
-        chksum=0,
+    header = _tcp_template(5 + len(area) // 4, int(segment.flags), segment.window)
+    numbers = _NUMBERS.pack(
+        segment.source_port,
+        segment.destination_port,
+        segment.seq % SEQUENCE_SPACE,
+        segment.ack % SEQUENCE_SPACE,
     )
-    # Every field has its one value: this spares Scapy the copies it makes to expand sets of values.
-    tcp.explicit = True
     # Options go behind Scapy's fixed header as bytes, whatever they hold.
-    data = tcp.self_build() + area + segment.payload
+    data = numbers + header[_NUMBERS.size :] + area + segment.payload
     data = _with_checksum(data, 16, _pseudo_header(segment, len(data)))
     return _ip_header(segment, len(data)) + data
+
+
+@lru_cache(_REMEMBERED)
+def _tcp_template(data_offset: int, flags: int, window: int) -> bytes:
+    """The fixed header, its ports, numbers and checksum still open."""
+    return bytes(TCP(dataofs=data_offset, flags=flags, window=window, chksum=0))[:_FIXED_HEADER]
 
 
 def _ip_header(segment: Segment, length: int) -> bytes:
@@ -142,7 +150,7 @@ def _ip_header(segment: Segment, length: int) -> bytes:
     return _with_checksum(header, 10)
 
 
-@cache
+@lru_cache(_REMEMBERED)
 def _ip_template(source: str, destination: str, ttl: int) -> bytes:
     """The header that all packets between two addresses share, its length still open."""
     if ":" in destination:
@@ -159,7 +167,7 @@ def _pseudo_header(segment: Segment, length: int) -> bytes:
     return addresses + struct.pack("!II", length, IP_PROTOCOL_TCP)
 
 
-@cache
+@lru_cache(_REMEMBERED)
 def _packed(address: str) -> bytes:
     return ipaddress.ip_address(address).packed
 
@@ -203,34 +211,39 @@ def dissect(packet: bytes) -> Segment:
         length, ip_id, fragment, ttl, protocol = struct.unpack_from("!HHHBB", packet, 2)
         start, end = (packet[0] & 15) * 4, length or len(packet)
         is_tcp = protocol == IP_PROTOCOL_TCP and not fragment & 0x1FFF and start >= 20
-        family, source, destination = socket.AF_INET, packet[12:16], packet[16:20]
+        source, destination = packet[12:16], packet[16:20]
     elif version == 6 and len(packet) >= 40:
         length, protocol, ttl = struct.unpack_from("!HBB", packet, 4)
         start, end, ip_id = 40, 40 + length if length else len(packet), 0
         is_tcp = protocol == IP_PROTOCOL_TCP
-        family, source, destination = socket.AF_INET6, packet[8:24], packet[24:40]
+        source, destination = packet[8:24], packet[24:40]
     else:
         raise NotTcpError("no IPv4 or IPv6 header")
     end = min(end, len(packet))
-    if not is_tcp or end < start + 20:
+    if not is_tcp or end < start + _FIXED_HEADER:
         raise NotTcpError("no whole TCP header")
-    # Only the fixed header goes through Scapy: its option and payload parsers would see hostile
-    # bytes.
-    tcp = TCP(packet[start : start + 20])
-    data = start + tcp.dataofs * 4
-    if tcp.dataofs < 5 or data > end:
+    # Scapy's parsers of options and payload are left out: what comes is hostile.
+    source_port, destination_port, seq, ack, offset, flags, window = _TCP.unpack_from(packet, start)
+    data = start + (offset >> 4) * 4
+    if data < start + _FIXED_HEADER or data > end:
         raise NotTcpError("the TCP data offset makes no sense")
     return Segment(
-        source=socket.inet_ntop(family, source),
-        source_port=tcp.sport,
-        destination=socket.inet_ntop(family, destination),
-        destination_port=tcp.dport,
-        seq=tcp.seq,
-        ack=tcp.ack,
-        flags=Flags(int(tcp.flags) & 0xFF),
-        window=tcp.window,
-        options=packet[start + 20 : data],
+        source=literal(source),
+        source_port=source_port,
+        destination=literal(destination),
+        destination_port=destination_port,
+        seq=seq,
+        ack=ack,
+        flags=_FLAGS[flags],
+        window=window,
+        options=packet[start + _FIXED_HEADER : data],
         payload=packet[data:end],
         ttl=ttl,
         ip_id=ip_id,
     )
+
+
+@lru_cache(_REMEMBERED)
+def literal(address: bytes) -> str:
+    """4 or 16 bytes of address as they are written."""
+    return str(ipaddress.ip_address(address))
