@@ -26,9 +26,14 @@ def seen(result: CaseResult) -> str:
 OWN_FAULT = "This is tfocheck's fault, not the server's: please report it with what -v shows."
 
 
+USERS_FAULT = "This is the case's fault, not the server's: mend it where it says."
+
+
 def advice(result: CaseResult) -> str:
     """What to do about it, in one line as it was written; may be empty."""
-    return OWN_FAULT if result.verdict is Verdict.ERROR else result.case.advice
+    if result.verdict is not Verdict.ERROR:
+        return result.case.advice
+    return USERS_FAULT if result.case.is_users else OWN_FAULT
 
 
 def explanation(result: CaseResult) -> str:

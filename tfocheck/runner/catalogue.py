@@ -9,6 +9,7 @@ import fnmatch
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,11 @@ def case(
     def declare(function: CaseFunction) -> CaseFunction:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"case {case_id} is no async def")
+        if level not in list(Level):
+            raise ValueError(f"case {case_id}: {level!r} is no level, such as Level.MUST")
+        for name, text in (("id", case_id), ("section", section), ("title", title)):
+            if not isinstance(text, str):
+                raise TypeError(f"case {case_id}: its {name} is no text: {text!r}")
         if once and agree is not None:
             raise ValueError(f"case {case_id}: with once=True there is nothing to agree= on")
         if (severity is None) != (level in (Level.INFO, Level.MAY)):
@@ -195,9 +201,20 @@ def _load_file(path: Path) -> list[Case]:
         spec.loader.exec_module(module)
         return _DECLARED[before:]
     except (Exception, SystemExit) as problem:
-        raise UsageError(f"the case file {path} does not load: {problem!r}") from problem
+        raise UsageError(
+            f"the case file {_where(path, problem)} does not load: {problem!r}"
+        ) from problem
     finally:
         del _DECLARED[before:]
+
+
+def _where(path: Path, problem: BaseException) -> str:
+    """The file, and the line of it that was run last, if it got as far."""
+    if isinstance(problem, SyntaxError) and problem.filename == str(path):
+        return f"{path} line {problem.lineno}"
+    frames = traceback.walk_tb(problem.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    return f"{path} line {lines[-1]}" if lines else str(path)
 
 
 @dataclass(frozen=True)

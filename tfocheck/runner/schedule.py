@@ -17,6 +17,7 @@ from tfocheck.model.plan import Plan
 from tfocheck.model.report import CaseResult
 from tfocheck.runner.together import all_or_nothing
 from tfocheck.server.conduct import conduct
+from tfocheck.server.contained import EscapeError
 from tfocheck.server.probe import Probe
 from tfocheck.server.session import Session
 from tfocheck.wire.evidence import FlowRecord
@@ -144,32 +145,14 @@ class Schedule:
 async def _outcome(session: Session, probe: Probe) -> tuple[Outcome, str | None]:
     """What came of a case, and the traceback if it went wrong."""
     try:
-        outcome = await conduct(session, probe)
+        return await conduct(session, probe), None
     except UnreachableError as problem:
         return Outcome(Verdict.INCONCLUSIVE, str(problem)), None
     except CannotError:
         raise
-    except BaseException as problem:
-        if not _is_own_doing(probe.case, problem):
-            raise
-        return Outcome(Verdict.ERROR, _told(probe.case, problem)), traceback.format_exc()
-    return outcome, None
-
-
-def _is_own_doing(case: Case, problem: BaseException) -> bool:
-    """Whether the case raised it, and nobody who wants the run to end."""
-    task = asyncio.current_task()
-    match problem:
-        case Exception() | SystemExit():
-            return True
-        case asyncio.CancelledError():
-            return task is not None and not task.cancelling()
-        case GeneratorExit():
-            return task is not None  # else the coroutine is closed from outside
-    # An interrupt comes at any place, but not out of a raise in the case's file.
-    frames = list(traceback.walk_tb(problem.__traceback__))
-    frame, _ = frames[-1]
-    return Path(frame.f_code.co_filename) == case.path
+    except Exception as problem:
+        cause = problem.__cause__ if isinstance(problem, EscapeError) else None
+        return Outcome(Verdict.ERROR, _told(probe.case, cause or problem)), traceback.format_exc()
 
 
 def _told(case: Case, problem: BaseException) -> str:

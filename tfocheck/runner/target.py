@@ -41,6 +41,8 @@ async def resolve(
 
 
 async def _look_up(host: str, port: int) -> list[Address]:
+    if Target(host).family is not None:
+        return _getaddrinfo(host, port)  # asks nobody
     # Not loop.getaddrinfo: asyncio waits for its resolver threads when it ends, so Ctrl-C would
     # hang until a silent name server has timed out. A daemon thread is left behind instead.
     loop = asyncio.get_running_loop()

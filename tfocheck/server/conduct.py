@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 from tfocheck.model.case import Agreement, Control, Outcome, Verdict
 from tfocheck.server.attempt import SettledError, checked
+from tfocheck.server.contained import run_contained
 from tfocheck.server.controls import accepts_valid_cookie, after_case
 from tfocheck.server.probe import Probe
 from tfocheck.server.session import Session
@@ -16,13 +19,14 @@ ACCEPTANCE_KEEPS = 60.0
 async def conduct(session: Session, probe: Probe) -> Outcome:
     """The outcome of the probe's case. Raises what the case raises, and NoOutcomeError."""
     case = probe.case
+    contained = functools.partial(run_contained, case)
     try:
         if Control.VALID_COOKIE in case.control:
             await positive_control(session, probe)
         if case.agreement is not None:
-            outcome = await agree(session, probe, case.run, case.agreement)
+            outcome = await agree(session, probe, contained, case.agreement)
         else:
-            outcome = checked(case, await case.run(probe))
+            outcome = checked(case, await contained(probe))
         return await after_case(probe, outcome)
     except SettledError as settled:
         return settled.outcome
