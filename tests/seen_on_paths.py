@@ -40,8 +40,10 @@ def describe(sent: Segment, router: str, found: Segment) -> str:
         return "SYN-ACK" if found.is_syn_ack else "something else"
     if found.seq != sent.seq:
         return "other sequence number"
-    if found.options == sent.options:
-        return "as sent"
+    return "as sent" if found.options == sent.options else differing_options(sent, found)
+
+
+def differing_options(sent: Segment, found: Segment) -> str:
     before, after = sent.option_list, found.option_list
     if found.fast_open is None:
         return "no Fast Open"

@@ -176,13 +176,7 @@ async def source_bound(probe: Probe) -> Outcome:
                 " different keys), so they can't be compared"
             )
         if own[0] == theirs[0]:
-            if probe.nat_is_ruled_out:
-                return probe.breach(
-                    f"{usual} and {other} get the same cookie, though no NAT is between"
-                )
-            return probe.undecided(
-                f"{usual} and {other} get the same cookie: they may share a NAT (--no-nat says not)"
-            )
+            return _same_cookie(probe, f"{usual} and {other} get the same cookie")
 
         async def attempt(probe: Probe, other: str = other) -> Outcome:
             cookie = FastOpen(own[0])
@@ -203,6 +197,12 @@ async def source_bound(probe: Probe) -> Outcome:
         judged += 1
     others = "another address" if judged == 1 else f"{judged} other addresses"
     return probe.passed(f"our cookie, sent from {others}: ack 1 ({probe.attempts} of each)")
+
+
+def _same_cookie(probe: Probe, seen: str) -> Outcome:
+    if probe.nat_is_ruled_out:
+        return probe.breach(f"{seen}, though no NAT is between")
+    return probe.undecided(f"{seen}: they may share a NAT (--no-nat says not)")
 
 
 @case(

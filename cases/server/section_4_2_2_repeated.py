@@ -108,15 +108,9 @@ async def duplicate_syn(probe: Probe) -> Outcome:
         # A SYN-ACK again, or a plain ACK for a segment below the window
         # (RFC 9293 section 3.10.7.4).
         came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
-        for captured in came_back.segments:
-            segment = captured.segment
-            if segment.is_reset:
-                return probe.breach("the second copy of the SYN was answered with a reset")
-            if segment.is_syn_ack and segment.seq != flow.server_isn:
-                return probe.breach(
-                    "the second copy of the SYN opened a second connection (another ISN)",
-                    conclusive=True,
-                )
+        wronged = _wronged_by_copy(probe, flow, came_back.segments)
+        if wronged is not None:
+            return wronged
         mute = await probe.application.is_mute()
         wrong = None if mute else await probe.application.serves(flow)
         if not wrong:
@@ -135,6 +129,19 @@ async def duplicate_syn(probe: Probe) -> Outcome:
         if await probe.application.serves(flow):
             return probe.skipped("a SYN that comes once is not served either")
     return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
+
+
+def _wronged_by_copy(probe: Probe, flow: Flow, came_back: Sequence[Captured]) -> Outcome | None:
+    for captured in came_back:
+        segment = captured.segment
+        if segment.is_reset:
+            return probe.breach("the second copy of the SYN was answered with a reset")
+        if segment.is_syn_ack and segment.seq != flow.server_isn:
+            return probe.breach(
+                "the second copy of the SYN opened a second connection (another ISN)",
+                conclusive=True,
+            )
+    return None
 
 
 @case(

@@ -43,10 +43,9 @@ def keeps(program: list[bpf.Instruction], packet: bytes) -> bool:
             index_register = value
         elif code == 0x05:
             position += value
-        elif code == 0x15:
-            position += true if accumulator == value else false
-        elif code == 0x45:
-            position += true if accumulator & value else false
+        elif code in (0x15, 0x45):
+            holds = accumulator == value if code == 0x15 else accumulator & value
+            position += true if holds else false
         elif code == 0x06:
             return value > 0
         else:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from client import ADDRESSES, Client
 
-from tfocheck.linux.link import read_icmp_quote
 from tfocheck.memory.path import Path, TimeExceeded, routers
 from tfocheck.memory.scenarios import build
-from tfocheck.wire import quote
+from tfocheck.wire import icmp, quote
 from tfocheck.wire.segment import Segment
 
 
@@ -51,7 +50,7 @@ def test_the_message_is_one_that_the_capture_can_read(
     [arrival] = client.wait()
     error = arrival.packet
     assert isinstance(error, TimeExceeded)
-    found = read_icmp_quote(error.packet)
+    found = icmp.read(error.packet)
     assert found is not None
     key, sender, icmp_type, code, quoted = found
     assert key == (sent.source, sent.source_port, sent.destination, sent.destination_port)
