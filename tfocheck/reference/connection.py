@@ -128,13 +128,9 @@ class Connection:
         if is_old or not self._receiver.is_acceptable(segment):
             return [] if segment.is_reset else [self._ack(now)]
         self._timers.heard(now)
-        # Second: RST.
+        # Second: RST. Fourth: SYN.
         if segment.is_reset:
             return self._receive_reset(segment, now)
-        return self._receive_in_window(segment, now)
-
-    def _receive_in_window(self, segment: Segment, now: float) -> list[Segment]:
-        # Fourth: SYN.
         if segment.flags & Flags.SYN:
             return [self._ack(now)]  # RFC 5961 section 4.2
         if not segment.flags & Flags.ACK:

@@ -128,9 +128,13 @@ class ReferenceServer:
     # The LISTEN state, RFC 9293 section 3.10.7.2
 
     def _listen(self, peer: Peer, segment: Segment, now: float) -> list[Segment]:
-        if segment.is_reset or not segment.flags & (Flags.ACK | Flags.SYN):
+        if segment.is_reset:
             return []
-        if segment.flags & Flags.ACK or "resets-syn" in self._faults:
+        if segment.flags & Flags.ACK:
+            return [reset_for(segment)]
+        if not segment.flags & Flags.SYN:
+            return []
+        if "resets-syn" in self._faults:
             return [reset_for(segment)]
         if self._drops_syn(segment, now):
             return []
