@@ -29,6 +29,7 @@ from tfocheck.doctor import examination, json_report, netns
 from tfocheck.doctor.diagnosis import diagnose
 from tfocheck.doctor.netns import Namespace
 from tfocheck.errors import ExitCode
+from tfocheck.lab.private_files import LAB_FILES
 from tfocheck.lab.scenarios import find_program
 from tfocheck.linux import namespaces
 
@@ -219,7 +220,7 @@ def test_the_advice_helps(name: str, value: int, before: ExitCode, in_lab: InLab
 
 def heal_haproxy() -> list[Any]:
     SYSCTL.write_text("0")
-    folder = namespaces.LAB_FILES / "own"
+    folder = LAB_FILES / "own"
     (folder / "empty").mkdir(parents=True)
     configuration = folder / "own.cfg"
     configuration.write_text(HAPROXY.format(chroot=folder / "empty"))
@@ -260,12 +261,12 @@ def test_haproxy_is_switched_on_and_reloaded(in_lab: InLab) -> None:
 
 def start_nginx(text: str, included: str) -> tuple[Path, Path]:
     """The files of an nginx that has begun to listen: the main one, and one that lies elsewhere."""
-    folder = namespaces.LAB_FILES / DIRECTORY
+    folder = LAB_FILES / DIRECTORY
     (folder / "enabled").mkdir(parents=True)
-    main, site = namespaces.LAB_FILES / "own.conf", folder / "site"
+    main, site = LAB_FILES / "own.conf", folder / "site"
     # nginx's own configuration has no word for such a directory but the include.
     text = text.replace('"enabled/*"', f"'{str(folder / 'enabled' / '*').replace(chr(39), '?')}'")
-    main.write_text(text.format(folder=namespaces.LAB_FILES))
+    main.write_text(text.format(folder=LAB_FILES))
     site.write_text(included)
     (folder / "enabled" / "link").symlink_to("../site")
     program = find_program("nginx")
@@ -277,7 +278,7 @@ def start_nginx(text: str, included: str) -> tuple[Path, Path]:
 def heal_nginx() -> list[Any]:
     SYSCTL.write_text("0")
     main, site = start_nginx(NGINX, "server { listen  9092 reuseport ; }\n")
-    os.chdir(namespaces.LAB_FILES)
+    os.chdir(LAB_FILES)
     ports = [word for port in ("9090", "9091", "9092") for word in ("--port", port)]
     before, _ = doctor(*ports)
     text = script(*ports)
@@ -511,7 +512,7 @@ MODES: dict[str, list[str]] = {
 
 def traced() -> dict[str, Any]:
     """mode → (exit code, what it read of some, and every call that may have changed something)."""
-    log, home = namespaces.LAB_FILES / "strace.log", namespaces.LAB_FILES / "home"
+    log, home = LAB_FILES / "strace.log", LAB_FILES / "home"
     (home / ".local").mkdir(parents=True)
     done: dict[str, Any] = {}
     for mode, options in MODES.items():

@@ -9,20 +9,17 @@ Sources: network_namespaces(7), setns(2), user_namespaces(7), ip-netns(8).
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from tfocheck.doctor import counters, processes, sockets
 from tfocheck.doctor.kernel import UNREADABLE, Settings, read_settings
 from tfocheck.doctor.sockets import Listening
-from tfocheck.linux.namespaces import CLONE_NEWNET, CLONE_NEWUSER, setns
+from tfocheck.linux import namespaces
+from tfocheck.linux.namespaces import Answer
 
 _NAMED = Path("/run/netns")
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -109,52 +106,8 @@ def inside(namespace: Namespace, question: Callable[[], Answer]) -> Answer:
     """
     if namespace.own:
         return question()
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        # The child never returns into its parent's code.
-        try:
-            os.close(read_end)
-            with os.fdopen(write_end, "wb") as results:
-                results.write(_answer(namespace, question))
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end, "rb") as results:
-            pickled = results.read()
-    finally:
-        os.waitpid(pid, 0)
-    if not pickled:
-        raise OSError(f"looking into the {namespace} failed")
-    good, answer = pickle.loads(pickled)
-    if not good:
-        raise answer
-    return answer  # type: ignore[no-any-return]
-
-
-def _answer(namespace: Namespace, question: Callable[[], object]) -> bytes:
-    try:
-        _enter(namespace)
-        return pickle.dumps((True, question()))
-    except OSError as error:
-        return pickle.dumps((False, OSError(error.errno, error.strerror or str(error))))
-
-
-def _enter(namespace: Namespace) -> None:
-    descriptor = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            setns(descriptor, CLONE_NEWNET)
-        except PermissionError:
-            # A container that this very user has made: whoever owns its user namespace may enter.
-            if namespace.pid is None:
-                raise
-            user = os.open(f"/proc/{namespace.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-            setns(user, CLONE_NEWUSER)
-            setns(descriptor, CLONE_NEWNET)
-    finally:
-        os.close(descriptor)
+    user = f"/proc/{namespace.pid}/ns/user" if namespace.pid is not None else None
+    return namespaces.ask_inside(namespace.path, question, user=user, what=str(namespace))
 
 
 def _look_around(namespace: Namespace) -> View:

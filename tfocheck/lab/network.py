@@ -21,8 +21,8 @@ from tfocheck.lab.impairment import parse_impairment
 from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, ROUTERS, Path
 from tfocheck.lab.rewriting import REWRITES
 from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
+from tfocheck.lab.sysctls import has_sysctl, set_sysctl
 from tfocheck.lab.topology import Interface, Link, Route
-from tfocheck.linux import namespaces
 from tfocheck.linux.namespaces import NetworkNamespace
 
 Addresses = tuple[IPv4Interface | IPv6Interface, ...]
@@ -203,9 +203,9 @@ def _host(tcp_fastopen: int, key: str | None = None) -> NetworkNamespace:
     node = NetworkNamespace.create()
     topology.quieten(node)
     with node.entered():
-        namespaces.set_sysctl("net/ipv4/tcp_fastopen", tcp_fastopen)
+        set_sysctl("net/ipv4/tcp_fastopen", tcp_fastopen)
         if key is not None:
-            namespaces.set_sysctl("net/ipv4/tcp_fastopen_key", key)
+            set_sysctl("net/ipv4/tcp_fastopen_key", key)
     return node
 
 
@@ -214,8 +214,8 @@ def _router() -> NetworkNamespace:
     topology.quieten(node)
     with node.entered():
         for name, value in _ROUTER_SYSCTLS.items():
-            if namespaces.has_sysctl(name):
-                namespaces.set_sysctl(name, value)
+            if has_sysctl(name):
+                set_sysctl(name, value)
     return node
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import SERVER, Path
+from tfocheck.lab.private_files import LAB_FILES
 from tfocheck.lab.scenarios import OFF_PORT, PORT, find_program
+from tfocheck.lab.sysctls import set_sysctl
 from tfocheck.lab.topology import has_ipv6
-from tfocheck.linux import namespaces
-from tfocheck.linux.namespaces import LAB_FILES, NetworkNamespace
+from tfocheck.linux.namespaces import NetworkNamespace
 
 
 def rules_work(path: Path, node: NetworkNamespace) -> Callable[[Ready], None]:
@@ -25,7 +26,7 @@ def rules_work(path: Path, node: NetworkNamespace) -> Callable[[Ready], None]:
             _load(["ip6tables-restore"], path.ip6tables)
         # Connection tracking has its sysctls once there are rules that need it.
         for name, value in path.sysctls:
-            namespaces.set_sysctl(name, value)
+            set_sysctl(name, value)
         ready()
 
     return work

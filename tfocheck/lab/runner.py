@@ -47,6 +47,7 @@ from tfocheck.lab.children import (
 )
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.network import Network, lay_out
+from tfocheck.lab.private_files import mount_private_files
 from tfocheck.lab.scenarios import ROTATION_SECONDS, Scenario, Setup, check_setup
 from tfocheck.linux import namespaces
 from tfocheck.linux.namespaces import NetworkNamespace
@@ -240,7 +241,7 @@ class _Init:
     def _build(self) -> NetworkNamespace:
         """The client's namespace; when this returns the server answers."""
         network = lay_out(self._scenario, self._setup)
-        namespaces.mount_private_files(network.hosts(self._scenario.hostname))
+        mount_private_files(network.hosts(self._scenario.hostname))
         connected = Gate()
         what = f"the {self._scenario.name} server"
         answering = [

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
+from tfocheck.lab.private_files import LAB_FILES
 from tfocheck.lab.scenarios import OFF_PORT, PORT, Rotation, Scenario, find_program
+from tfocheck.lab.sysctls import set_sysctl
 from tfocheck.lab.topology import has_ipv6
-from tfocheck.linux.namespaces import LAB_FILES, NetworkNamespace, set_sysctl
+from tfocheck.linux.namespaces import NetworkNamespace
 from tfocheck.reference.answer import ANSWER
 
 LOG = LAB_FILES / "server.log"

@@ -20,7 +20,8 @@ from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_interface, i
 from typing import Any
 
 from tfocheck.lab.errors import LabError
-from tfocheck.linux.namespaces import NetworkNamespace, set_sysctl
+from tfocheck.lab.sysctls import set_sysctl
+from tfocheck.linux.namespaces import NetworkNamespace
 
 # The client sends from the first one of each family unless told otherwise. The second ones are for
 # asking whether a cookie is bound to the address that it was issued to.

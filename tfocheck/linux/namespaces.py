@@ -1,10 +1,6 @@
-"""Linux namespaces: entering new ones, as root or as an ordinary user, and what is mounted in them.
+"""Linux namespaces: making and entering them, as root or as an ordinary user.
 
-Rules that hold here:
-
-* Only the calling thread changes namespaces, so callers are freshly forked processes of one thread.
-* Nothing is written to the machine's file systems. All of the lab's files are on a tmpfs that only
-  its mount namespace sees, and the kernel frees it with the last process.
+Only the calling thread changes namespaces, so callers are freshly forked processes of one thread.
 
 Python has os.unshare and os.setns from 3.12 on only, so libc is called.
 
@@ -18,22 +14,21 @@ import contextlib
 import ctypes
 import errno
 import os
+import pickle
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from tfocheck.lab.errors import LabError
+from tfocheck.errors import CannotError
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
-_MS_NOSUID_NODEV = 2 | 4
-_MS_BIND = 4096
 _MS_REC = 16384
 _MS_PRIVATE = 1 << 18
 _PR_SET_PDEATHSIG = 1
@@ -41,16 +36,11 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
-# Hiding the machine's /run also hides the sockets through which names would be looked up outside
-# (systemd-resolved, nscd), and gives tools such as nft and iptables a place for their locks.
-PRIVATE_DIRECTORY = Path("/run")
-LAB_FILES = PRIVATE_DIRECTORY / "tfocheck"
-# Users keep their own files here, reports perhaps, so it stays visible.
-_KEPT_DIRECTORY = PRIVATE_DIRECTORY / "user"
-
 _SELF_NETWORK = "/proc/self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+Answer = TypeVar("Answer")
 
 
 def _checked(result: int, call: str) -> None:
@@ -92,7 +82,7 @@ def enter_new_namespaces() -> None:
     """Move this process into new mount and network namespaces, its children into a PID namespace.
 
     Root does so directly; anybody else, and a root without CAP_SYS_ADMIN as in a container, enters
-    a user namespace of its own first. Raises LabError when the kernel refuses.
+    a user namespace of its own first. Raises CannotError when the kernel refuses.
     """
     flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
     try:
@@ -140,63 +130,13 @@ def _keep_capabilities_in_programs() -> None:
             _checked(raised, "prctl")
 
 
-def _refused(error: OSError) -> LabError:
+def _refused(error: OSError) -> CannotError:
     reason = errno.errorcode.get(error.errno or 0, "unknown error")
-    return LabError(
+    return CannotError(
         f"the kernel gives this user no namespaces for a lab ({reason}): run it as root, or look "
         "at the sysctls kernel.unprivileged_userns_clone, user.max_user_namespaces (and the other "
         "user.max_*_namespaces), kernel.apparmor_restrict_unprivileged_userns"
     )
-
-
-def mount_private_files(hosts: str) -> None:
-    """Mount what a lab needs of its own: /run, /etc/hosts and, where permitted, /proc.
-
-    `hosts` is the text of /etc/hosts inside the lab. Raises LabError.
-    """
-    # A fresh /proc shows the lab's processes, and its sysctls are writable where a container's are
-    # not. Where the machine's /proc has parts masked the kernel forbids it; most labs do without.
-    with contextlib.suppress(OSError):
-        mount("proc", "/proc", "proc", _MS_NOSUID_NODEV_NOEXEC)
-    try:
-        kept = _open_directory(_KEPT_DIRECTORY)
-        mount("tmpfs", str(PRIVATE_DIRECTORY), "tmpfs", _MS_NOSUID_NODEV, "mode=755")
-        if kept is not None:
-            _KEPT_DIRECTORY.mkdir()
-            mount(f"/proc/self/fd/{kept}", str(_KEPT_DIRECTORY), "", _MS_BIND | _MS_REC)
-            os.close(kept)
-        LAB_FILES.mkdir()
-        hosts_file = LAB_FILES / "hosts"
-        hosts_file.write_text(hosts)
-        mount(str(hosts_file), "/etc/hosts", "", _MS_BIND)
-    except OSError as error:
-        raise LabError(f"can't mount the lab's private files: {error.strerror}") from error
-
-
-def _open_directory(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-
-
-def has_sysctl(name: str) -> bool:
-    """Whether the current network namespace has this sysctl."""
-    return Path("/proc/sys", name).exists()
-
-
-def set_sysctl(name: str, value: int | str) -> None:
-    """Set a sysctl as seen from the current network namespace, e.g. "net/ipv4/tcp_fastopen".
-
-    Raises LabError when /proc/sys is read-only.
-    """
-    try:
-        Path("/proc/sys", name).write_text(str(value))
-    except OSError as error:
-        raise LabError(
-            f"can't set the sysctl {name.replace('/', '.')} in the lab ({error.strerror}): "
-            "/proc/sys must be writable; a container needs --privileged or an unmasked /proc"
-        ) from error
 
 
 def network_identity() -> tuple[int, int]:
@@ -235,7 +175,7 @@ class NetworkNamespace:
         """Move the calling process into this namespace, and make sure that it is there."""
         setns(self.descriptor, CLONE_NEWNET)
         if network_identity() != self.identity:
-            raise LabError("the kernel did not enter the lab's network namespace")
+            raise CannotError("the kernel did not enter the lab's network namespace")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -247,3 +187,59 @@ class NetworkNamespace:
         finally:
             setns(home, CLONE_NEWNET)
             os.close(home)
+
+
+def ask_inside(
+    network: str, question: Callable[[], Answer], *, user: str | None, what: str
+) -> Answer:
+    """The answer to a question that a forked child asks in another network namespace.
+
+    ``network`` is the file to enter it by, ``user`` that of a user namespace that is entered first
+    where this one may not. The answer must pickle. Raises OSError, also the question's; ``what``
+    is what the namespace is called then.
+    """
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        # The child never returns into its parent's code.
+        try:
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as results:
+                results.write(_answer(network, user, question))
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, "rb") as results:
+            pickled = results.read()
+    finally:
+        os.waitpid(pid, 0)
+    if not pickled:
+        raise OSError(f"looking into the {what} failed")
+    good, answer = pickle.loads(pickled)
+    if not good:
+        raise answer
+    return answer  # type: ignore[no-any-return]
+
+
+def _answer(network: str, user: str | None, question: Callable[[], object]) -> bytes:
+    try:
+        _enter(network, user)
+        return pickle.dumps((True, question()))
+    except OSError as error:
+        return pickle.dumps((False, OSError(error.errno, error.strerror or str(error))))
+
+
+def _enter(network: str, user: str | None) -> None:
+    descriptor = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            setns(descriptor, CLONE_NEWNET)
+        except PermissionError:
+            # A container that this very user has made: whoever owns its user namespace may enter.
+            if user is None:
+                raise
+            setns(os.open(user, os.O_RDONLY | os.O_CLOEXEC), CLONE_NEWUSER)
+            setns(descriptor, CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
