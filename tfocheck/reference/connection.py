@@ -133,21 +133,25 @@ class Connection:
             return self._receive_reset(segment, now)
         if segment.flags & Flags.SYN:
             return [self._ack(now)]  # RFC 5961 section 4.2
-        if not segment.flags & Flags.ACK:
-            return []
-        if self._is_broken_by(segment):
-            return self._abort(now)
-        self._header.note_timestamp(segment)
         return self._receive_acknowledging(segment, now)
 
     def _receive_acknowledging(self, segment: Segment, now: float) -> list[Segment]:
         # Fifth: ACK.
-        if not self._sender.has_sent(segment.ack):
-            return [self._refusal(segment, now)]
+        if not segment.flags & Flags.ACK:
+            return []
+        if _is_broken_by(segment, self._opening, self._faults):
+            return self._abort(now)
+        self._header.note_timestamp(segment)
+        is_sent = self._sender.has_sent(segment.ack)
         if self.state is State.SYN_RECEIVED:
-            if distance(segment.ack, self._sender.una) <= 0:
+            if not is_sent or distance(segment.ack, self._sender.una) <= 0:
                 return [reset_for(segment)]
             self._establish(segment)
+        elif not is_sent:
+            return [self._ack(now)]
+        return self._receive_established(segment, now)
+
+    def _receive_established(self, segment: Segment, now: float) -> list[Segment]:
         replies = self._receive_ack(segment, now)
         # Seventh: the text. Eighth: FIN.
         if self.state in MAY_RECEIVE:
@@ -165,17 +169,6 @@ class Connection:
             return [self._ack(now)]
         self.was_reset = True
         return self._close()
-
-    def _is_broken_by(self, segment: Segment) -> bool:
-        """The faults that end a connection with RST."""
-        follows_reject = self._opening.rejected and bool(segment.payload)
-        return ("resets-on-stray-option" in self._faults and segment.fast_open is not None) or (
-            "breaks-after-reject" in self._faults and follows_reject
-        )
-
-    def _refusal(self, segment: Segment, now: float) -> Segment:
-        """The answer to an acknowledgment of what was never sent."""
-        return reset_for(segment) if self.state is State.SYN_RECEIVED else self._ack(now)
 
     def _establish(self, segment: Segment) -> None:
         """The handshake is done."""
@@ -292,3 +285,12 @@ class Connection:
 
 def _is_syn(segment: Segment) -> bool:
     return segment.flags & (Flags.SYN | Flags.ACK | Flags.RST) == Flags.SYN
+
+
+def _is_broken_by(segment: Segment, opening: Opening, faults: ActiveFaults) -> bool:
+    """The faults that end a connection with RST."""
+    is_stray_option = segment.fast_open is not None
+    follows_reject = opening.rejected and bool(segment.payload)
+    return ("resets-on-stray-option" in faults and is_stray_option) or (
+        "breaks-after-reject" in faults and follows_reject
+    )

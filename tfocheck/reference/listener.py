@@ -132,8 +132,9 @@ class ReferenceServer:
             return []
         if segment.flags & Flags.ACK:
             return [reset_for(segment)]
-        if not segment.flags & Flags.SYN:
-            return []
+        return self._listen_to_syn(peer, segment, now) if segment.flags & Flags.SYN else []
+
+    def _listen_to_syn(self, peer: Peer, segment: Segment, now: float) -> list[Segment]:
         if "resets-syn" in self._faults:
             return [reset_for(segment)]
         if self._drops_syn(segment, now):
