@@ -1,6 +1,6 @@
 """The reference server: user-space TCP and HTTP that keep every line of RFC 7413, or break one.
 
-``ReferenceServer`` (in ``reference_listener``) is the protocol without IO; ``serve`` puts it on the
+``ReferenceServer`` (in ``reference.listener``) is the protocol without IO; ``serve`` puts it on the
 network namespace that it is called in. It speaks TCP beside the kernel: listening sockets whose
 filter drops everything keep the kernel silent on the port, packet sockets hand us what comes for
 it, raw sockets send what we build. Needs CAP_NET_RAW in the namespace.
@@ -23,8 +23,6 @@ from tfocheck.linux.bpf import Instruction
 from tfocheck.reference.faults import checked
 from tfocheck.reference.listener import PENDING_LIMIT, ReferenceServer
 from tfocheck.wire.segment import NotTcpError, Segment, build, dissect
-
-__all__ = ["ReferenceServer", "serve"]
 
 _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
 _SO_RCVBUFFORCE = 33
@@ -185,7 +183,7 @@ def _receiver(ethertype: int, ports: Iterable[int]) -> socket.socket:
 
 
 def _port_filter(ethertype: int, ports: list[int]) -> list[Instruction]:
-    """Keep TCP to these ports; the packet starts with the IP header. See ``tcp.filter``."""
+    """Keep TCP to these ports; the packet starts with the IP header. See ``linux.bpf``."""
     load_byte, load_half, load_half_x = 0x30, 0x28, 0x48
     x_from_ihl, x_immediate, if_equal, if_any_bit, give = 0xB1, 0x01, 0x15, 0x45, 0x06
     count = len(ports)
