@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tfocheck.server.route import OPTION, PLAIN, Echo, Route, distance
 
 from tfocheck.case import Level, Severity, Verdict
 from tfocheck.judging.trust import behind_faults
 from tfocheck.model.report import CaseResult
 from tfocheck.runner.catalogue import load_cases
-from tfocheck.server.route import OPTION, PLAIN, Echo, Route, distance
 from tfocheck.wire.quote import Change
 
 REMOVED = Change("fast-open", "the Fast Open option is removed")

@@ -155,14 +155,19 @@ class Session:
 
     async def plain_syn(self, label: str) -> Flow:
         """A control: an everyday SYN, and the wait for its answer; never pending."""
-        flow = self.new_flow(label)
-        self.answerable.append(flow)
-        await flow.send_syn(self.syn_options(flow=flow))
+        flow = await self.send_plain_syn(label)
         await flow.wait(
             lambda: flow.is_answered,
             self.round_trips.syn_wait(self.timeout),
         )
         self.learn_round_trip(flow)
+        return flow
+
+    async def send_plain_syn(self, label: str) -> Flow:
+        """An everyday SYN, its answer still to come."""
+        flow = self.new_flow(label)
+        self.answerable.append(flow)
+        await flow.send_syn(self.syn_options(flow=flow))
         return flow
 
     async def plain_connection(self, label: str) -> Flow:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from tfocheck.engine.flow import Flow
 from tfocheck.judging.ballot import (
     Ballot,
     LookInto,
@@ -78,16 +79,16 @@ class Weighing(Generic[A]):
 
     async def _make(self, count: int) -> list[tuple[Said, Evidence]]:
         if count == 1:
-            return [await self._make_one()]
-        tasks = [asyncio.create_task(self._make_one()) for _ in range(count)]
+            return [await self._make_one(self._whole.part())]
+        parts = [self._whole.part() for _ in range(count)]
+        tasks = [asyncio.create_task(self._make_one(part)) for part in parts]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _make_one(self) -> tuple[Said, Evidence]:
-        part = self._whole.part()
+    async def _make_one(self, part: A) -> tuple[Said, Evidence]:
         try:
             outcome = checked(part.case, await self._attempt(part))
             await after_attempt(part, outcome)
@@ -116,14 +117,22 @@ class Weighing(Generic[A]):
         """See that it is the stimulus that gets no answer, not the moment.
 
         Rate limits and short outages look alike within a second; so it is tried again at an easy
-        pace, each time between two plain SYNs, which must all be answered at the first go.
+        pace, each time between two plain SYNs and with one right behind the stimulus. All of them
+        must be answered at the first go.
         """
         for _ in range(SILENCE_CHECKS):
             await self._session.clock.sleep(SILENCE_PAUSE)
             if not await self._control_is_answered():
                 return False
-            said, _evidence = await self._make_one()
+            part = self._whole.part()
+            twins: list[Flow] = []
+            part.opener.twins = twins
+            said, _evidence = await self._make_one(part)
+            for twin in twins:
+                self._session.close_later(twin)
             if not isinstance(said, UnansweredError) or said.how != how:
+                return False
+            if not all(twin.syn_ack is not None for twin in twins):
                 return False
             if not await self._control_is_answered():
                 return False
