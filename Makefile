@@ -22,6 +22,7 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/memory.py
 
 soak: $(VENV)/.installed
 	$(BIN)/python bench/soak.py --runs $(RUNS) --jobs $(SOAK_JOBS)

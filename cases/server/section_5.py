@@ -169,10 +169,13 @@ async def pending_limit(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie (valid), n bytes, one after another
     <- SYN-ACK, ack 1+n: pending, for we send no ACK
+    -> ACK, FIN,ACK to all that are pending, at the end
     -> SYN, seq 0 (plain, every now and then)
-    <- SYN-ACK, ack 1; reset by us, being half-open
-    <- SYN-ACK, ack 1, to three in a row with a cookie: the limit
-    -> ACK, FIN,ACK to all that are pending
+    <- SYN-ACK, ack 1
+    -> RST,ACK (half-open)
+    -> SYN, seq 0, cookie (valid), n bytes, three in a row: the limit
+    <- SYN-ACK, ack 1 (the SYN alone)
+    -> RST,ACK (half-open)
     -> SYN, seq 0, cookie (valid), n bytes
     <- SYN-ACK, ack 1+n: Fast Open is back
     """
@@ -221,10 +224,13 @@ async def reset_counted(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie (valid), n bytes, until 3 in a row fall back
     <- SYN-ACK, ack 1+n: pending, for we send no ACK
-    -> RST,ACK to one of them
+    -> ACK, FIN,ACK to all that are pending, at the end
+    -> SYN, seq 0, cookie (valid), n bytes: one of them
+    <- SYN-ACK, ack 1+n
+    -> RST,ACK
     -> SYN, seq 0, cookie (valid), n bytes
     <- SYN-ACK, ack 1 (the SYN alone): its place is still taken
-    -> ACK, FIN,ACK to all that are pending
+    -> RST,ACK (half-open)
     -> SYN, seq 0, cookie (valid), n bytes, for 70 s at the most
     <- SYN-ACK, ack 1+n: Fast Open is back
     """

@@ -48,8 +48,10 @@ async def one_key(probe: Probe) -> Outcome:
     -> SYN, seq 0, one cookie (valid), n bytes (from 16 ports in turn)
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
-    turned down with another cookie: 8 requests at the same time, 3 times
-    <- SYN-ACK, cookies: a replaced one comes back, or the key has changed
+    turned down with another cookie:
+    -> SYN, seq 0, cookie request (8 at the same time, 3 times)
+    <- SYN-ACK, ack 1, cookie: a replaced one comes back, or the key has changed
+    -> RST,ACK (half-open)
     """
     for _ in range(CHANGES_ENDURED):
         outcome = await _from_many_ports(probe)
