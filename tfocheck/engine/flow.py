@@ -18,6 +18,9 @@ from tfocheck.engine.transcript import RECEIVE_WINDOW
 from tfocheck.wire.evidence import Captured, FlowKey, FlowRecord, IcmpError
 from tfocheck.wire.segment import DEFAULT_TTL, Segment
 
+ACK_DELAY = 0.001
+"""Seconds: what arrives together is acknowledged together (RFC 1122 section 4.2.3.2)."""
+
 CLOSE_SECONDS = 1.0
 """How long a close waits for the server's FIN before it resets a completed connection."""
 
@@ -183,9 +186,8 @@ class Flow(Conversation):
             await self.complete(round_trip)
         deadline = self._clock.monotonic() + CLOSE_SECONDS + 4 * round_trip
         while self.reset is None:
-            # Everything that arrives together is acknowledged by one segment.
-            await self._clock.sleep(0)
             if self.owes_ack:
+                await self._clock.sleep(ACK_DELAY)
                 await self.acknowledge()
             known = len(self.received)
             left = deadline - self._clock.monotonic()

@@ -44,4 +44,6 @@ async def accepts_valid_cookie(attempt: Attempt, label: str) -> Outcome:
                 f"only {(flow.acknowledged or 1) - 1} of {len(data)} bytes on the SYN acknowledged"
             )
         attempt.cookies.refuse_other_key(flow)
+        # What comes right behind the SYN-ACK may contradict it (path.sequence-rewritten).
+        await attempt.application.early_answer(flow)
         return attempt.breach("a cookie of this minute opens nothing: the data is not acknowledged")
