@@ -13,11 +13,14 @@ import pytest
 
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.runner import run_in_lab
-from tfocheck.lab.scenarios import SCENARIOS, Setup
+from tfocheck.lab.scenarios import SCENARIOS, SYSTEM_PROGRAMS, Setup
 
 InLab = Callable[..., Any]
 
 _AS_IT_IS = Setup()
+
+# An ordinary user's PATH often lacks these, where sysctl is.
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_PROGRAMS))
 
 
 def unavailable(reason: str) -> None:

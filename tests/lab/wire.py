@@ -32,7 +32,10 @@ class Wire:
         self._raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        self._packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        try:
+            self._packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        except PermissionError:  # root of a user namespace only: as much as the machine allows
+            self._packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
         self._packets.bind(("eth0", ETH_P_ALL))
         self._guards: list[PortGuard] = []
 

@@ -127,7 +127,10 @@ class Synproxy(Box):
 
     def _opened(self, syn_ack: Segment, known: _Proxied) -> Segment:
         """What tells the client that it may send: an ACK that opens the window."""
-        options = _stamped(syn_ack, -known.stamp_offset, 0)
+        stamps = syn_ack.option_list.timestamps
+        options = b""
+        if stamps is not None:
+            options = _timestamp_area(stamps[0] - known.stamp_offset, stamps[1])
         return replace(
             syn_ack,
             seq=(known.isn + 1) % SEQUENCE_SPACE,
