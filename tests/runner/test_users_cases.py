@@ -125,3 +125,20 @@ def test_an_error_in_a_case_of_the_user_is_not_called_ours(tmp_path: Path) -> No
 
     assert "not the server's" in advice(result(tmp_path, "raise ValueError"))
     assert "report it" not in advice(result(tmp_path, "raise ValueError"))
+
+
+def test_a_case_that_never_ends_is_its_error(tmp_path: Path) -> None:
+    bad = result(tmp_path, "await asyncio.get_running_loop().create_future()")
+    assert bad.verdict is Verdict.ERROR
+    assert "line 16: it did not end within 900 s" in bad.seen
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_case_that_keeps_the_loop_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: bool
+) -> None:
+    monkeypatch.setattr("tfocheck.server.watch.PATIENCE", 0.2)
+    body = "while True:\n    try:\n        sum(range(1000))\n    except Exception:\n        pass"
+    bad = result(tmp_path, body, once=once)
+    assert bad.verdict is Verdict.ERROR
+    assert "NoTurnError" in bad.seen

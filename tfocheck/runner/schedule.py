@@ -151,18 +151,14 @@ async def _outcome(session: Session, probe: Probe) -> tuple[Outcome, str | None]
     except CannotError:
         raise
     except Exception as problem:
-        cause = problem.__cause__ if isinstance(problem, EscapeError) else None
-        return Outcome(Verdict.ERROR, _told(probe.case, cause or problem)), traceback.format_exc()
+        return Outcome(Verdict.ERROR, _told(probe.case, problem)), traceback.format_exc()
 
 
-def _told(case: Case, problem: BaseException) -> str:
+def _told(case: Case, problem: Exception) -> str:
     if not case.is_users:
         return f"tfocheck itself failed: {problem!r}"
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(problem.__traceback__)
-        if Path(frame.f_code.co_filename) == case.path
-    ]
-    code = getattr(case.run, "__code__", None)
-    line = lines[-1] if lines else getattr(code, "co_firstlineno", 1)
-    return f"{case.path} line {line}: {problem!r}"
+    escaped = isinstance(problem, EscapeError)
+    frames = traceback.walk_tb((problem.__cause__ or problem if escaped else problem).__traceback__)
+    lines = [line for frame, line in frames if Path(frame.f_code.co_filename) == case.path]
+    line = lines[-1] if lines else case.run.__code__.co_firstlineno
+    return f"{case.path} line {line}: {problem if escaped else repr(problem)}"

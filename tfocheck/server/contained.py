@@ -12,24 +12,34 @@ from pathlib import Path
 
 from tfocheck.model.case import Case, Outcome
 from tfocheck.server.probe import Probe
+from tfocheck.server.watch import NoTurnError, given_turns
+
+LONGEST = 900.0
+"""Seconds that an attempt of a user's case may take, besides a soak, on its loop's clock."""
 
 
 class EscapeError(Exception):
     """What a case raised that would have ended more than itself: its ``__cause__``."""
 
-    def __init__(self, problem: BaseException) -> None:
-        super().__init__(repr(problem))
-
 
 async def run_contained(case: Case, probe: Probe) -> Outcome:
     """What the case returns. Raises what it raises, but only an ``Exception`` of its own."""
-    try:
+    if not case.is_users:
         return await case.run(probe)
+    longest = LONGEST + (probe.plan.soak or 0.0)
+    try:
+        with given_turns():
+            async with asyncio.timeout(longest):
+                return await case.run(probe)
+    except TimeoutError as problem:
+        if isinstance(problem.__cause__, asyncio.CancelledError):
+            raise EscapeError(f"it did not end within {longest:.0f} s") from problem.__cause__
+        raise
     except Exception:
         raise
     except BaseException as problem:
         if _is_its_own(case, problem):
-            raise EscapeError(problem) from problem
+            raise EscapeError(repr(problem)) from problem
         raise
 
 
@@ -37,7 +47,7 @@ def _is_its_own(case: Case, problem: BaseException) -> bool:
     """Whether the case raised it, and nobody who wants the run to end."""
     task = asyncio.current_task()
     match problem:
-        case SystemExit():
+        case SystemExit() | NoTurnError():
             return True
         case asyncio.CancelledError():
             return task is not None and not task.cancelling()

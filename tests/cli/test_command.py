@@ -229,7 +229,7 @@ def test_options_reach_the_engine(
         (("x", "--baseline", "/nosuch"), "--baseline /nosuch: No such file"),
         (("x", "--baseline", "/"), "--baseline /: Is a directory"),
         (("x", "--save-baseline", "/"), "is a directory"),
-        (("x", "--save-baseline", __file__), "--save-baseline .*test_cli.py: no TOML.*line 1"),
+        (("x", "--save-baseline", __file__), "--save-baseline .*test_command.py: no TOML.*line 1"),
         (("x", "--save-baseline", "-", "--json", "-"), "both write to -"),
         (("x", "--json"), "requires an argument.*see tfocheck --help"),
     ],
