@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfocheck.library import Check, JudgedReport, check
     from tfocheck.model.case import Level, Severity, Verdict
     from tfocheck.model.report import AddressReport, CaseResult
+    from tfocheck.runner.options import CheckOptions
     from tfocheck.version import __version__
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CannotError",
     "CaseResult",
     "Check",
+    "CheckOptions",
     "ExitCode",
     "JudgedReport",
     "Level",
@@ -53,6 +55,7 @@ _PLACES = {
     "tfocheck.library": ("Check", "JudgedReport", "check"),
     "tfocheck.model.case": ("Level", "Severity", "Verdict"),
     "tfocheck.model.report": ("AddressReport", "CaseResult"),
+    "tfocheck.runner.options": ("CheckOptions",),
     "tfocheck.version": ("__version__",),
 }
 
