@@ -435,6 +435,20 @@ def test_an_internal_error_is_one_line(
     assert "Traceback" in run(capsys, "x", "--debug")[2]
 
 
+def test_what_a_case_prints_is_no_part_of_a_report_on_stdout(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talkative(plan: Any, link: object, progress: object = None) -> Report:
+        print("a word in between")
+        return await engine.run(plan, link, progress)
+
+    monkeypatch.setattr("tfocheck.runner.run.run", talkative)
+    code, out, err = run(capsys, "x", "--json", "-")
+    assert code == 0
+    assert json.loads(out)["format"] == 1
+    assert "a word in between" in err
+
+
 # As processes: signals, pipes, start-up, privileges
 
 HANGING = """
