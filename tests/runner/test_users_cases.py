@@ -8,11 +8,13 @@ import pytest
 
 from tfocheck.case import Verdict
 from tfocheck.errors import UsageError
+from tfocheck.judging.grade import conclude
 from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
 from tfocheck.memory.wire import MemoryWire
 from tfocheck.model.report import AddressReport, CaseResult
 from tfocheck.model.target import Address
+from tfocheck.report.explanation import advice
 from tfocheck.runner.address import check_address
 from tfocheck.runner.catalogue import load_cases
 from tfocheck.runner.planning import make_plan
@@ -121,8 +123,10 @@ def test_where_a_file_breaks_is_said(tmp_path: Path) -> None:
 
 
 def test_an_error_in_a_case_of_the_user_is_not_called_ours(tmp_path: Path) -> None:
-    from tfocheck.report.explanation import advice
-
+    report = check(tmp_path, '\n@mine("my.bad")\nasync def bad(probe):\n    raise ValueError\n')
+    assert conclude(report).headline == (
+        f"inconclusive: your own code went wrong in 1 of {len(report.results)} cases"
+    )
     assert "not the server's" in advice(result(tmp_path, "raise ValueError"))
     assert "report it" not in advice(result(tmp_path, "raise ValueError"))
 

@@ -94,9 +94,10 @@ def _failed(number: int) -> str:
 
 def _undecided_headline(report: AddressReport) -> str:
     total = len(report.results)
-    errors = len(with_verdict(report, Verdict.ERROR))
+    errors = with_verdict(report, Verdict.ERROR)
     if errors:
-        return f"inconclusive: tfocheck itself went wrong in {errors} of {total} cases"
+        who = "your own code" if all(each.case.is_users for each in errors) else "tfocheck itself"
+        return f"inconclusive: {who} went wrong in {len(errors)} of {total} cases"
     undecided = len(with_verdict(report, Verdict.INCONCLUSIVE))
     if undecided:
         return f"inconclusive: {undecided} of {total} cases could not be decided"
