@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE))
 
 import normal  # noqa: E402
 
+import tfocheck  # noqa: E402
 from tfocheck.errors import TfocheckError, UsageError  # noqa: E402
 from tfocheck.judging.grade import Judgement  # noqa: E402
 from tfocheck.lab.scenarios import OFF_PORT, SCENARIOS  # noqa: E402
@@ -80,7 +81,8 @@ def make(name: str, folder: Path) -> None:
     failing = LEFT_TO_CHANCE.get(name)
 
     def in_lab(target: str) -> int:
-        report = check([target, "-4", "--off-port", str(OFF_PORT)])
+        checked = tfocheck.check(target, families=[4], off_port=OFF_PORT).run()
+        report = checked.judgement.report
         if failing is not None and _failed(report) != {failing}:
             return _BY_CHANCE
         _write(_judge(report, failing), name, folder)
@@ -92,22 +94,6 @@ def make(name: str, folder: Path) -> None:
             break
     if code != 0:
         raise TfocheckError(f"{name}: no report was made")
-
-
-def check(arguments: Sequence[str]) -> Report:
-    """What a check with these arguments finds."""
-    import asyncio
-
-    from tfocheck.cli.check import prepare
-    from tfocheck.linux.link import Link
-    from tfocheck.runner.run import run
-
-    plan = prepare(arguments).plan
-    link = Link.open()
-    try:
-        return asyncio.run(run(plan, link))
-    finally:
-        link.close()
 
 
 def _failed(report: Report) -> set[str]:
