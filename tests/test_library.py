@@ -282,11 +282,12 @@ def test_the_process_stays_as_it_is() -> None:
 def test_the_command_has_the_options_of_the_library_and_no_other_of_a_check() -> None:
     from tfocheck.cli.check import check
     from tfocheck.cli.delivery import Output
+    from tfocheck.report import formats
 
     parameters = {parameter.name for parameter in check.params}
     families = {"families_4", "families_6"}
     assert families <= parameters
-    of_output = set(Output.__dataclass_fields__)
+    of_output = set(Output.__dataclass_fields__) | {each.parameter for each in formats.FORMATS}
     assert parameters - families - of_output - {"targets", "version"} == set(declared()) - {
         "families"
     }

@@ -6,13 +6,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from tfocheck.cli.delivery import SAVE_BASELINE, Output, deliver
 from tfocheck.cli.ending import cancelled_by_sigterm, put, stdout
-from tfocheck.cli.options import check_options, taken
+from tfocheck.cli.options import check_options, report_options, taken
 from tfocheck.cli.subcommands import SUBCOMMANDS
 from tfocheck.errors import ExitCode, UsageError
 from tfocheck.report import formats
@@ -61,17 +61,7 @@ class _CheckCommand(click.Command):
     type=click.Choice(["text", "markdown"]),
     help="How --list prints its table.",
 )
-@click.option("--json", metavar="FILE", help="Write a JSON report; - is standard output.")
-@click.option(
-    "--jsonl", metavar="FILE", help="Write a line of JSON per address; - is standard output."
-)
-@click.option("--junit", metavar="FILE", help="Write a JUnit XML report; - is standard output.")
-@click.option(
-    "--html", metavar="FILE", help="Write a page with the packets drawn; - is standard output."
-)
-@click.option(
-    "--pcap", metavar="FILE", help="Write the packets, with comments, as pcapng for Wireshark."
-)
+@report_options
 @click.option(
     "-o",
     "--output",
@@ -89,14 +79,13 @@ class _CheckCommand(click.Command):
 @click.option("-v", "--verbose", is_flag=True, help="Show the packets of each case.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, message="tfocheck %(version)s")
-def check(targets: tuple[str, ...], **parameters: object) -> int:
+def check(targets: tuple[str, ...], **parameters: Any) -> int:
     """Grade how servers behave against RFC 7413 (TCP Fast Open), seen from outside.
 
     TARGET is host, host:port, an IPv6 address or [v6]:port; the default port is 443. All addresses
     of a name are tested. Needs raw sockets (sudo, or CAP_NET_RAW); `tfocheck demo` does not.
     """
-    options = taken(parameters)
-    output = Output(**parameters)  # type: ignore[arg-type]  # click's parameters are its fields
+    options, output = taken(parameters), Output.taken(parameters)
     if output.list_cases:
         cases = planning.choose(options, planning.load(options), everything=True)
         _print_list(cases, output)
@@ -129,7 +118,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     with check.make_context("tfocheck", list(arguments)) as context:
         parameters = dict(context.params)
     targets = parameters.pop("targets")
-    options, output = taken(parameters), Output(**parameters)
+    options, output = taken(parameters), Output.taken(parameters)
     if output.list_cases or output.list_format is not None:
         raise UsageError("--list is no part of a check")
     output.check()
@@ -216,7 +205,7 @@ def _import_the_rest(output: Output) -> None:
     nothing = grade.judge(Report((), 0.0, 0.0, __version__, errors=(("target", "message"),)))
     render(nothing, Style())
     for each in formats.FORMATS:
-        if output.directory is not None or getattr(output, each.parameter) is not None:
+        if output.directory is not None or each.option in output.reports:
             each.dumps(nothing)
     if output.save_baseline is not None:
         import tomlkit  # noqa: F401

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tfocheck.cli.ending import complain, put, silence_stdout, stdout
 from tfocheck.errors import UsageError
@@ -22,33 +22,34 @@ SAVE_BASELINE = "--save-baseline"
 
 @dataclass(frozen=True)
 class Output:
-    """What the command shows and writes; the fields are click's parameters."""
+    """What the command shows and writes; ``reports`` maps a format's option to the path given.
 
+    The other fields are click's parameters.
+    """
+
+    reports: Mapping[str, str]
     list_cases: bool
     list_format: str | None
-    json: str | None
-    jsonl: str | None
-    junit: str | None
-    html: str | None
-    pcap: str | None
     directory: str | None
     save_baseline: str | None
     quiet: bool
     verbose: bool
     debug: bool
 
-    @property
-    def reports(self) -> list[tuple[str, str]]:
-        """(option, path) of each report file asked for."""
-        asked = [(each.option, getattr(self, each.parameter)) for each in formats.FORMATS]
-        return [(option, path) for option, path in asked if path is not None]
+    @classmethod
+    def taken(cls, parameters: dict[str, Any]) -> Output:
+        """Take it out of click's parameters, of which nothing else is left."""
+        asked = [(each.option, parameters.pop(each.parameter)) for each in formats.FORMATS]
+        reports = {option: path for option, path in asked if path is not None}
+        return cls(reports, **parameters)
 
     @property
     def files(self) -> list[tuple[str, str]]:
         """(option, path) of each file that the run writes by a name that was given."""
+        files = list(self.reports.items())
         if self.save_baseline is None:
-            return self.reports
-        return [*self.reports, (SAVE_BASELINE, self.save_baseline)]
+            return files
+        return [*files, (SAVE_BASELINE, self.save_baseline)]
 
     @property
     def is_on_stdout(self) -> bool:
@@ -62,7 +63,8 @@ class Output:
         from tfocheck.report import write
 
         write.check(self.files)
-        if self.pcap and write.is_stdout(self.pcap) and stdout().isatty():
+        pcap = self.reports.get("--pcap")
+        if pcap and write.is_stdout(pcap) and stdout().isatty():
             raise UsageError("--pcap - is for a pipe, as in: --pcap - | tshark -r -")
         if self.directory is not None:
             write.check_directory("-o", self.directory, formats.FILE_NAMES)
@@ -90,7 +92,7 @@ def deliver(judgement: Judgement, output: Output, saved: Baseline | None) -> Non
         problems += _attempt(lambda: put(stream, shown))
     if on_github:
         problems += _tell_github(judgement, stream)
-    for option, path in output.reports:
+    for option, path in output.reports.items():
         problems += _attempt(
             lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
         )

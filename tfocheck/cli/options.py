@@ -1,4 +1,4 @@
-"""The options of a check as click has them, made from ``runner.options``."""
+"""The options of a check as click has them, made from where they are declared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from tfocheck.errors import UsageError
+from tfocheck.report import formats
 from tfocheck.runner import planning
 from tfocheck.runner.options import (
     CheckOptions,
@@ -36,6 +37,13 @@ def check_options(
         return command
 
     return add
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that adds an option for each format of a report."""
+    for each in reversed(formats.FORMATS):
+        command = click.option(each.option, each.parameter, metavar="FILE", help=each.help)(command)
+    return command
 
 
 def taken(parameters: dict[str, Any]) -> CheckOptions:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """``option`` without its dashes is the name of the command's parameter."""
+    """``option`` without its dashes is the name of the command's parameter, ``help`` its help."""
 
     option: str
     file_name: str
     dumps: Callable[[Judgement], str | bytes]
+    help: str
 
     @property
     def parameter(self) -> str:
@@ -59,11 +60,30 @@ def _pcap(judgement: Judgement) -> bytes:
 
 
 FORMATS = (
-    Format("--json", "report.json", _json),
-    Format("--jsonl", "report.jsonl", _jsonl),
-    Format("--junit", "junit.xml", _junit),
-    Format("--html", "report.html", _html),
-    Format("--pcap", "packets.pcapng", _pcap),
+    Format(
+        "--json",
+        "report.json",
+        _json,
+        "Write a JSON report; - is standard output.",
+    ),
+    Format(
+        "--jsonl", "report.jsonl", _jsonl, "Write a line of JSON per address; - is standard output."
+    ),
+    Format(
+        "--junit",
+        "junit.xml",
+        _junit,
+        "Write a JUnit XML report; - is standard output.",
+    ),
+    Format(
+        "--html", "report.html", _html, "Write a page with the packets drawn; - is standard output."
+    ),
+    Format(
+        "--pcap",
+        "packets.pcapng",
+        _pcap,
+        "Write the packets, with comments, as pcapng for Wireshark.",
+    ),
 )
 TEXT_NAME = "report.txt"
 """The name in a directory of the text for people, which has no option."""
