@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfocheck.judging.ballot import LEAST_TO_BLAME, UnansweredError, UnusableError
+from tfocheck.judging.ballot import (
+    LEAST_TO_BLAME,
+    NothingToSeeError,
+    UnansweredError,
+    UnusableError,
+)
 from tfocheck.model.case import (
     FAST_OPEN_WORKS,
     IN_TURN,
@@ -83,6 +88,7 @@ __all__ = [
     "FastOpen",
     "Flow",
     "Level",
+    "NothingToSeeError",
     "Option",
     "OptionArea",
     "Outcome",

@@ -16,6 +16,7 @@ from tfocheck.case import (
     FastOpen,
     Flow,
     Level,
+    NothingToSeeError,
     Outcome,
     Probe,
     Severity,
@@ -156,7 +157,7 @@ async def after_open(probe: Probe) -> Outcome:
                 # A server that ignores FINs may still answer something else.
                 if await probe.application.replies(flow):
                     return probe.passed("segments come after the handshake", conclusive=True)
-                raise UnusableError("plain connections do not go on either")
+                raise NothingToSeeError("plain connections do not go on either")
         return probe.breach("after a Fast Open nothing more comes, while plain connections go on")
 
     outcome = await probe.agree(attempt, IN_TURN)

@@ -13,13 +13,13 @@ from tfocheck.case import (
     Control,
     FastOpen,
     Level,
+    NothingToSeeError,
     OptionArea,
     Outcome,
     Probe,
     Rejection,
     Severity,
     Syn,
-    UnusableError,
     Verdict,
     case,
     tcp_options,
@@ -60,7 +60,7 @@ async def without_syn(probe: Probe) -> Outcome:
             return probe.breach(f"with the option on ACK and data: {wrong}")
         await flow.complete(probe.round_trip)
         if flow.reset is not None:
-            raise UnusableError("the application resets by itself")
+            raise NothingToSeeError("the application resets by itself")
         if not flow.fin_acknowledged:
             return probe.breach("with the option on FIN the connection does not close")
         later = [each.segment for each in flow.received if not each.segment.is_syn_ack]
@@ -114,6 +114,7 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
     needs=FAST_OPEN_WORKS,
     faults=("needs-alignment",),
     once=True,
+    control=(Control.ISSUING, Control.SAME_KEY),
 )
 async def unaligned(probe: Probe) -> Outcome:
     """
@@ -182,6 +183,7 @@ async def after_eol(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("drops-crowded-syn",),
     once=True,
+    control=(Control.ISSUING, Control.SAME_KEY),
 )
 async def crowded(probe: Probe) -> Outcome:
     """

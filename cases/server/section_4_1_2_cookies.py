@@ -41,6 +41,7 @@ from tfocheck.case import (
     needs=("cookie.request",),
     faults=("binds-port",),
     agree=IN_TURN,
+    control=(Control.ISSUING,),
 )
 async def port_independent(probe: Probe) -> Outcome:
     """
@@ -97,6 +98,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
     needs=FAST_OPEN_WORKS,
     once=True,
+    control=(Control.ISSUING,),
 )
 async def repeatable(probe: Probe) -> Outcome:
     """

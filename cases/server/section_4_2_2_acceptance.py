@@ -126,6 +126,7 @@ async def early_answer(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("needs-data", "stalls-without-data"),
     agree=Agreement(together=False, unanswered="a SYN with a valid cookie and no data"),
+    control=(Control.ISSUING, Control.SAME_KEY),
 )
 async def no_data(probe: Probe) -> Outcome:
     """
@@ -163,6 +164,7 @@ async def no_data(probe: Probe) -> Outcome:
     faults=("truncates-silently",),
     reads=(Fact.SERVER_MSS,),
     once=True,
+    control=(Control.SERVED,),
 )
 async def sizes(probe: Probe) -> Outcome:
     """

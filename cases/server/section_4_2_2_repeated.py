@@ -9,6 +9,7 @@ from tfocheck.case import (
     FAST_OPEN_WORKS,
     IN_TURN,
     Captured,
+    Control,
     FastOpen,
     Flow,
     Level,
@@ -193,6 +194,7 @@ async def synack_retransmit(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("resets-bare-syn",),
     agree=IN_TURN,
+    control=(Control.SERVED,),
 )
 async def syn_without_option(probe: Probe) -> Outcome:
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfocheck.case import (
     FAST_OPEN_WORKS,
     IN_TURN,
+    Control,
     FastOpen,
     Level,
     Outcome,
@@ -112,6 +113,7 @@ async def timestamps(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("ignores-fin",),
     agree=IN_TURN,
+    control=(Control.SERVED,),
 )
 async def fin_after_data(probe: Probe) -> Outcome:
     """

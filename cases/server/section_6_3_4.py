@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfocheck.case import (
     FAST_OPEN_WORKS,
     IN_TURN,
+    Control,
     FastOpen,
     Level,
     Outcome,
@@ -42,6 +43,7 @@ COMPARED = ("cookie.request", "open.data-acked", "forged.random")
     needs=FAST_OPEN_WORKS,
     faults=("many-keys",),
     once=True,
+    control=(Control.ISSUING,),
 )
 async def one_key(probe: Probe) -> Outcome:
     """

@@ -7,6 +7,7 @@ Rules that hold here:
 * What one attempt has found, no good one beside it undoes.
 * An attempt that decides nothing stands in no other's way.
 * When every attempt is met with silence, that is looked into, once.
+* Unanimous is not disagreement: attempts that all prove nothing for one reason say it once.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class UnusableError(Exception):
     """An attempt that proves nothing either way, with the reason; it is repeated."""
 
 
+class NothingToSeeError(UnusableError):
+    """An attempt that meets something which leaves the case nothing to look at, if all do."""
+
+
 class OtherKeyError(UnusableError):
     """The valid cookie was turned down, and another one offered: there is another key."""
 
@@ -79,9 +84,13 @@ class Settled(Generic[E]):
 
 @dataclass(frozen=True)
 class Spent:
-    """No more tries, and no agreement; ``seen`` says what the attempts came to instead."""
+    """No more tries, and no agreement; ``seen`` says what the attempts came to instead.
+
+    ``nothing_to_see`` says that all of them met what leaves the case nothing to look at.
+    """
 
     seen: str
+    nothing_to_see: bool = False
 
 
 @dataclass
@@ -150,7 +159,7 @@ class Ballot(Generic[E]):
             self._looked_into = True
             return LookInto()
         if self._given_up or self.made >= self.tries:
-            return Spent(self._disagreement())
+            return self._without_agreement()
         best = max(map(len, self._agreed.values()), default=0)
         count = max(1, self.need - best) if self.together else 1
         return Try(min(count, self.tries - self.made), self._pause())
@@ -182,7 +191,12 @@ class Ballot(Generic[E]):
             return 0.0
         return PAUSES[min(self.made, len(PAUSES) - 1)]
 
-    def _disagreement(self) -> str:
+    def _without_agreement(self) -> Spent:
+        if len(self._unusable) == self.made and len(set(map(str, self._unusable))) == 1:
+            # Unanimous is not disagreement.
+            reason = self._unusable[0]
+            seen = f"{reason} ({self.made} of {self.made} attempts)"
+            return Spent(seen, isinstance(reason, NothingToSeeError))
         parts = [
             f"{found[0][0].seen} ({len(found)} of {self.made})"
             for _, found in sorted(self._agreed.items())
@@ -191,7 +205,7 @@ class Ballot(Generic[E]):
             parts.append(f"{self.silent[0][0].how} ({len(self.silent)} of {self.made})")
         if self._unusable:
             parts.append(f"{self._unusable[0]} ({len(self._unusable)} of {self.made})")
-        return f"attempts do not agree: {'; '.join(parts)}"
+        return Spent(f"attempts do not agree: {'; '.join(parts)}")
 
 
 def _is_bad(said: Said) -> bool:

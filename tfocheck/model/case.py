@@ -111,8 +111,14 @@ class Control(enum.StrEnum):
     """Before the first attempt: the valid cookie was accepted within the last minute."""
     SAME_KEY = "same-key"
     """After an attempt that found a breach: the valid cookie still is accepted, no key changed."""
+    SERVED = "served"
+    """After an attempt that found a breach: a Fast Open with the whole request is answered as plain
+    connections are. An application that closes early, errs, or allows so many connections and no
+    more does so whatever was tried."""
     ISSUING = "issuing"
-    """After a failure: cookies are still issued, so that the queue of requests is not full."""
+    """After an attempt that found a breach: an ordinary request gets a cookie. A listener whose
+    queue of requests is full gives none, nor does one that answers by SYN cookies; that belongs to
+    the listener and not to what was tried."""
 
 
 @dataclass(frozen=True)

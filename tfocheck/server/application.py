@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.stream import STREAM_KEPT
-from tfocheck.judging.ballot import UnusableError
+from tfocheck.judging.ballot import NothingToSeeError, UnusableError
 from tfocheck.server.manners import OrdinaryAnswer
 from tfocheck.server.session import Session
 
@@ -219,7 +219,7 @@ class Application(Conversing):
         """
         wrong = await self._what_is_wrong(flow, data)
         if wrong and not await self._plain_is_served():
-            raise UnusableError(f"{wrong}; but plain connections are not served either")
+            raise NothingToSeeError(f"{wrong}; but plain connections are not served either")
         return wrong
 
     async def _what_is_wrong(self, flow: Flow, data: bytes | None) -> str | None:

@@ -7,7 +7,7 @@ import functools
 from tfocheck.model.case import Agreement, Control, Outcome, Verdict
 from tfocheck.server.attempt import SettledError, checked
 from tfocheck.server.contained import run_contained
-from tfocheck.server.controls import accepts_valid_cookie, after_case
+from tfocheck.server.controls import accepts_valid_cookie
 from tfocheck.server.probe import Probe
 from tfocheck.server.session import Session
 from tfocheck.server.weighing import agree
@@ -27,7 +27,7 @@ async def conduct(session: Session, probe: Probe) -> Outcome:
             outcome = await agree(session, probe, contained, case.agreement)
         else:
             outcome = checked(case, await contained(probe))
-        return await after_case(probe, outcome)
+        return outcome
     except SettledError as settled:
         return settled.outcome
 

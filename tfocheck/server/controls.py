@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfocheck.judging.ballot import NothingToSeeError, UnusableError
 from tfocheck.model.case import Control, Outcome, Verdict
 from tfocheck.server.attempt import Attempt
 from tfocheck.wire.options import FastOpen
@@ -11,21 +12,30 @@ _BAD = (Verdict.FAIL, Verdict.WARN)
 
 async def after_attempt(attempt: Attempt, outcome: Outcome) -> None:
     """The controls of an attempt that has found a breach. Raises UnusableError if one fails."""
-    is_breach = outcome.verdict in _BAD and not outcome.conclusive
-    if is_breach and Control.SAME_KEY in attempt.case.control:
+    if outcome.verdict not in _BAD or outcome.conclusive:
+        return
+    control = attempt.case.control
+    if Control.ISSUING in control and not await attempt.cookies.still_offered():
+        raise UnusableError(
+            f"{outcome.seen}; but an ordinary request gets no cookie now either (a queue of pending"
+            " requests, or a backlog, that is full)"
+        )
+    if Control.SAME_KEY in control:
         await attempt.cookies.key_is_the_same()
+    if Control.SERVED in control:
+        await _is_served(attempt, outcome)
 
 
-async def after_case(attempt: Attempt, outcome: Outcome) -> Outcome:
-    """The outcome of a case, when the controls that belong behind it have been made."""
-    if outcome.verdict is not Verdict.FAIL or Control.ISSUING not in attempt.case.control:
-        return outcome
-    if await attempt.cookies.still_offered():
-        return outcome
-    return attempt.undecided(
-        f"{outcome.seen}; but cookies are not issued now either: the queue of pending requests"
-        " seems to be full"
-    )
+async def _is_served(attempt: Attempt, outcome: Outcome) -> None:
+    data, application = attempt.payload.data, attempt.application
+    label = "control: valid cookie and the whole request"
+    async with attempt.alone(label, FastOpen(attempt.cookie), data=data) as flow:
+        attempt.cookies.must_be_open(flow)
+        wrong = None if await application.is_mute() else await application.serves(flow)
+    if wrong:
+        raise NothingToSeeError(
+            f"{outcome.seen}; but an ordinary Fast Open fares no better: {wrong}"
+        )
 
 
 async def accepts_valid_cookie(attempt: Attempt, label: str) -> Outcome:

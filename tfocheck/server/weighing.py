@@ -60,8 +60,8 @@ class Weighing(Generic[A]):
                 case Settled(outcome, evidence):
                     evidence.decide()
                     return outcome
-                case Spent(seen):
-                    return await self._without_agreement(seen)
+                case Spent() as spent:
+                    return await self._without_agreement(spent)
                 case LookInto():
                     refused = await self._refused()
                     if refused is not None:
@@ -145,7 +145,7 @@ class Weighing(Generic[A]):
 
     # --- no agreement -------------------------------------------------------------------------
 
-    async def _without_agreement(self, seen: str) -> Outcome:
+    async def _without_agreement(self, spent: Spent) -> Outcome:
         ballot, whole, other_key = self._ballot, self._whole, self._how.other_key
         made = ballot.made
         if other_key is not None and ballot.turned_down:
@@ -158,7 +158,9 @@ class Weighing(Generic[A]):
             also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
             how = ballot.silent[0][0].how
             return whole.undecided(f"{how} in {made} of {made} attempts; {also}")
-        return whole.undecided(seen)
+        if spent.nothing_to_see:
+            return whole.skipped(spent.seen)
+        return whole.undecided(spent.seen)
 
 
 async def agree(session: Session, whole: A, attempt: Try[A], how: Agreement) -> Outcome:
