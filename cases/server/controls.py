@@ -13,6 +13,7 @@ from tfocheck.case import (
     Probe,
     Role,
     Severity,
+    Turn,
     Verdict,
     case,
     how_unanswered,
@@ -195,3 +196,31 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
         # Only an early answer tells now, and each of them may have got lost.
         return await probe.agree(attempt)
     return outcome
+
+
+@case(
+    "control.limits",
+    section="RFC 9293 3.5",
+    level=Level.INFO,
+    title="How many new connections are let through",
+    requirement="A firewall, or the server, may limit how many connections begin; what is dropped "
+    "for that says nothing of Fast Open.",
+    expected="answers every SYN of this run, however many there are",
+    advice="Verdicts hold all the same: the run keeps below the limit. To make it shorter, exempt "
+    "this machine from the limit, or name it by --rate.",
+    why="A limit drops whatever comes at that moment, and looks like a server, or a path, that "
+    "minds what was sent.",
+    needs=("control.syn",),
+    turn=Turn.RISKY,
+    once=True,
+)
+async def limits(probe: Probe) -> Outcome:
+    """
+    -> SYN (those of all other cases)
+    <- SYN-ACK
+    several in a row without an answer: plain SYNs, many at once and then slowly
+    """
+    if probe.limit is not None:
+        return probe.info(probe.limit)
+    count = sum(flow.first_syn is not None for flow in probe.all_flows)
+    return probe.info(f"none met by {count} SYNs")

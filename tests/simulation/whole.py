@@ -9,12 +9,13 @@ from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
 from tfocheck.memory.hosts import OFF_PORT, PORT
 from tfocheck.memory.impairment import Impairment
+from tfocheck.memory.network import Network
 from tfocheck.memory.wire import MemoryWire
 from tfocheck.model.report import AddressReport
 from tfocheck.model.target import Address
 from tfocheck.runner.address import check_address
 
-__all__ = ["OFF_PORT", "PORT", "SERVER", "check"]
+__all__ = ["OFF_PORT", "PORT", "SERVER", "check", "check_network"]
 
 SERVER = "10.0.0.2"
 BEHIND_ROUTERS = "10.77.3.2"
@@ -33,11 +34,22 @@ def check(
     own: Iterable[str] = OWN,
 ) -> AddressReport:
     """What a check with these options finds in a scenario in memory."""
-    server = SERVER if scenario in ON_LINK else BEHIND_ROUTERS
-    plan = prepare([f"{server}:{PORT}", "--payload", "http", *options]).plan
-    clock = VirtualClock()
     network = scenarios.build(
         scenario, faults=faults, impairment=impairment, seed=SEED, delay=delay
     )
+    server = SERVER if scenario in ON_LINK else BEHIND_ROUTERS
+    return check_network(network, options, own=own, server=server)
+
+
+def check_network(
+    network: Network,
+    options: Sequence[str] = (),
+    *,
+    own: Iterable[str] = OWN,
+    server: str = SERVER,
+) -> AddressReport:
+    """The same at the other end of a network."""
+    plan = prepare([f"{server}:{PORT}", "--payload", "http", *options]).plan
+    clock = VirtualClock()
     wire = MemoryWire(network, clock, own=own)
     return clock.run(check_address(plan, Address(4, server, 0, PORT), wire))

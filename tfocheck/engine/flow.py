@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 from tfocheck.engine.conversation import Conversation
+from tfocheck.engine.pace import Pace
 from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.transcript import RECEIVE_WINDOW
 from tfocheck.wire.evidence import Captured, FlowKey, FlowRecord, IcmpError
@@ -28,12 +29,19 @@ CLOSE_SECONDS = 1.0
 class Flow(Conversation):
     """A crafted connection from a reserved port of ours to ``server``, an (address, port).
 
-    ``label`` says what it is for; ``decided`` marks it as what a verdict rests on. Waits are in
-    seconds.
+    ``label`` says what it is for; ``decided`` marks it as what a verdict rests on; ``pace`` is what
+    its SYN waits for. Waits are in seconds.
     """
 
     def __init__(
-        self, wire: Wire, port: Port, server: tuple[str, int], *, scope_id: int, label: str
+        self,
+        wire: Wire,
+        port: Port,
+        server: tuple[str, int],
+        *,
+        scope_id: int,
+        label: str,
+        pace: Pace | None = None,
     ) -> None:
         super().__init__(FlowKey(port.address, port.port, *server))
         self.port = port
@@ -46,6 +54,7 @@ class Flow(Conversation):
         self._wire = wire
         self._clock = wire.clock
         self._scope_id = scope_id
+        self._pace = pace
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         wire.attend(self.key, self)
 
@@ -117,8 +126,11 @@ class Flow(Conversation):
     ) -> None:
         """Send the SYN with this option area, and this data behind it.
 
-        ``ttl`` is this packet's alone: a low one ends at a router, which says so by ICMP.
+        ``ttl`` is this packet's alone: a low one ends at a router, which says so by ICMP. It waits
+        for its turn where the pace is known. Raises UnreachableError when nothing gets through.
         """
+        if self._pace is not None:
+            await self._pace.turn()
         await self._send(self.syn(options, data, window=window, ttl=ttl))
 
     async def repeat_syn(self, options: bytes | None = None, data: bytes | None = None) -> None:

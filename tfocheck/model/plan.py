@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tfocheck.model.baseline import Baseline
@@ -16,9 +17,10 @@ class Plan:
 
     ``cases`` is everything to run, prerequisites included, in order; ``selected`` are the ids that
     were asked for, and ``complete`` says that no case was deselected. ``attempts`` must agree on an
-    absence; ``timeout`` in seconds bounds any single wait. ``source`` is our address, without a
-    zone; ``families`` are 4, 6 or both; ``addresses`` are literals to use instead of resolving the
-    name.
+    absence; ``timeout`` in seconds bounds any single wait, ``max_time`` the run at one address
+    (without ``intrusive`` and ``soak``); ``rate`` is how many connections may begin in a second.
+    ``source`` is our address, without a zone; ``families`` are 4, 6 or both; ``addresses`` are
+    literals to use instead of resolving the name.
 
     Beyond the default run: ``intrusive`` fills the server's queue, ``thorough`` tries more of the
     same; ``soak`` is how long to replay a cookie, in seconds; ``alt_sources`` are further addresses
@@ -34,6 +36,8 @@ class Plan:
     payload: PayloadChoice = field(default_factory=PayloadChoice)
     attempts: int = 3
     timeout: float = 3.0
+    rate: float | None = None
+    max_time: float = 120.0
     source: str | None = None
     families: tuple[int, ...] = (4, 6)
     addresses: tuple[str, ...] = ()
@@ -47,3 +51,8 @@ class Plan:
     strict: bool = False
     complete: bool = True
     baseline: Baseline | None = None
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a run at one address may take."""
+        return math.inf if self.intrusive or self.soak else self.max_time

@@ -12,6 +12,7 @@ from tfocheck.model.plan import Plan
 from tfocheck.model.report import AddressReport, Traffic
 from tfocheck.model.target import Address, Target
 from tfocheck.runner.schedule import Progress, Schedule
+from tfocheck.server.limits import Limits
 from tfocheck.server.payload import for_target
 from tfocheck.server.session import Session
 from tfocheck.server.siblings import Siblings
@@ -63,6 +64,9 @@ async def check_address(
         plan=plan,
         siblings=siblings,
     )
+    limits = Limits(session)
+    session.on_fate, session.on_silence = limits.note, limits.meet_silence
+    session.on_refusal = limits.meet_refusal
     siblings.announce(address.literal, [case.id for case in plan.cases])
     drops = wire.losses().capture_drops
     try:

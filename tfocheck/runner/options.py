@@ -18,6 +18,8 @@ from tfocheck.model.case import Level
 
 MAX_ATTEMPTS = 100
 MAX_TIMEOUT = 300.0
+MAX_SECONDS = 86_400.0
+MAX_RATE = 1_000_000.0
 MAX_PORT = 65535
 
 
@@ -151,6 +153,32 @@ class CheckOptions(TypedDict, total=False):
             above=True,
             whole=False,
             default=3.0,
+        ),
+    ]
+    max_time: Annotated[
+        float,
+        Number(
+            "--max-time",
+            "SECONDS",
+            "Longest run at one address, --intrusive and --soak apart; what is not done by then is "
+            "inconclusive.",
+            0,
+            MAX_SECONDS,
+            above=True,
+            whole=False,
+            default=120.0,
+        ),
+    ]
+    rate: Annotated[
+        float | None,
+        Number(
+            "--rate",
+            "N",
+            "Begin at most so many connections a second; without it a limit that is met is found.",
+            0,
+            MAX_RATE,
+            above=True,
+            whole=False,
         ),
     ]
     source: Annotated[

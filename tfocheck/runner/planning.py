@@ -59,6 +59,8 @@ def make_plan(targets: Sequence[str], options: CheckOptions) -> Plan:
         payload=choice,
         attempts=options.get("attempts", 3),
         timeout=options.get("timeout", 3.0),
+        max_time=options.get("max_time", 120.0),
+        rate=options.get("rate"),
         source=source,
         families=families,
         addresses=addresses,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import traceback
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,16 @@ class Progress(Protocol):
         """A case has its verdict."""
 
 
+@dataclass
+class _Trial:
+    """A case while it is run: when it began, what the capture had lost by then, what came of it."""
+
+    began: float
+    drops: int
+    outcome: Outcome = field(default_factory=lambda: Outcome(Verdict.ERROR, "not run"))
+    traceback: str | None = None
+
+
 class Schedule:
     """Runs the cases of one address: each as soon as what it needs has passed."""
 
@@ -47,6 +58,7 @@ class Schedule:
         self._progress = progress
         self._results: dict[str, asyncio.Future[CaseResult]] = {}
         self._roots: dict[str, str] = {}
+        self._ends = math.inf
         self._probes = {case.id: Probe(session, case) for case in plan.cases}
 
     def results(self) -> list[CaseResult]:
@@ -66,6 +78,7 @@ class Schedule:
         loop = asyncio.get_running_loop()
         cases = self._plan.cases
         self._results = {case.id: loop.create_future() for case in cases}
+        self._ends = self._session.clock.monotonic() + self._plan.longest
         for case in cases:
             if case.turn is Turn.FREE:
                 self._session.lane.join(case.id)
@@ -73,35 +86,30 @@ class Schedule:
 
     async def _run_case(self, case: Case) -> None:
         session, probe = self._session, self._probes[case.id]
-        clock = session.clock
-        began, drops = clock.monotonic(), session.wire.losses().capture_drops
-        trace = None
+        trial = _Trial(session.clock.monotonic(), session.wire.losses().capture_drops)
+        left = self._ends - trial.began
         try:
-            await asyncio.gather(*(asyncio.shield(self._results[each]) for each in case.after))
-            outcome = await self._blocked(case)
-            if outcome is None:
-                await self._await_turn(case)
-                async with self._one_by_one(case):
-                    began, drops = clock.monotonic(), session.wire.losses().capture_drops
-                    if self._progress is not None:
-                        self._progress.case_started(self._target, session.address, case)
-                    outcome, trace = await _outcome(session, probe)
+            async with asyncio.timeout(None if left == math.inf else left):
+                await self._try(case, trial)
+        except TimeoutError:
+            seen = f"not done within the {self._plan.max_time:g} s of a run (--max-time)"
+            trial.outcome = Outcome(Verdict.INCONCLUSIVE, seen)
         finally:
             session.lane.depart(case.id)
         result = CaseResult(
             case=case,
-            verdict=outcome.verdict,
-            seen=outcome.seen,
-            duration=clock.monotonic() - began,
+            verdict=trial.outcome.verdict,
+            seen=trial.outcome.seen,
+            duration=session.clock.monotonic() - trial.began,
             flows=probe.evidence.records(),
             prerequisite=case.id not in self._plan.selected,
-            traceback=trace,
-            conclusive=outcome.conclusive,
+            traceback=trial.traceback,
+            conclusive=trial.outcome.conclusive,
             address=session.address,
         )
         result = trust.distrust(
             result,
-            session.wire.losses().capture_drops - drops,
+            session.wire.losses().capture_drops - trial.drops,
             sum(flow.kernel_resets for flow in probe.evidence.flows),
         )
         session.verdicts[case.id] = result.verdict
@@ -109,6 +117,22 @@ class Schedule:
         session.siblings.settle(session.address, case.id, str(result.verdict))
         if self._progress is not None:
             self._progress.case_ended(self._target, session.address, result)
+
+    async def _try(self, case: Case, trial: _Trial) -> None:
+        """Run the case as soon as what it needs has passed, and its turn has come."""
+        session = self._session
+        await asyncio.gather(*(asyncio.shield(self._results[each]) for each in case.after))
+        blocked = await self._blocked(case)
+        if blocked is not None:
+            trial.outcome = blocked
+            return
+        await self._await_turn(case)
+        async with self._one_by_one(case):
+            trial.began = session.clock.monotonic()
+            trial.drops = session.wire.losses().capture_drops
+            if self._progress is not None:
+                self._progress.case_started(self._target, session.address, case)
+            trial.outcome, trial.traceback = await _outcome(session, self._probes[case.id])
 
     async def _await_turn(self, case: Case) -> None:
         if case.turn is Turn.LONG:

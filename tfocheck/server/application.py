@@ -219,6 +219,7 @@ class Application(Conversing):
         """
         wrong = await self._what_is_wrong(flow, data)
         if wrong and not await self._plain_is_served():
+            await self._session.on_refusal()
             raise NothingToSeeError(f"{wrong}; but plain connections are not served either")
         return wrong
 

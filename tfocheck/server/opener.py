@@ -88,10 +88,8 @@ class Opener:
         await flow.send_syn(area, syn.data, window=syn.window)
         if self.twins is not None:
             self.twins.append(await session.send_plain_syn("control: plain SYN right behind it"))
-        await flow.wait(
-            lambda: flow.is_answered,
-            session.round_trips.syn_wait(session.timeout),
-        )
+        await session.await_syn_ack(flow)
+        session.on_fate(flow)
         round_trip = flow.round_trip
         if round_trip is None:
             session.has_lost = True

@@ -86,6 +86,11 @@ class Probe(Attempt):
         return self._session.has_lost
 
     @property
+    def limit(self) -> str | None:
+        """The limit on new connections that was met, in words."""
+        return self._session.limit
+
+    @property
     def source(self) -> str:
         """Our usual address."""
         return self._session.source

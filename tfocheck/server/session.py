@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from tfocheck.engine.conversation import usual_options
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.lane import Lane
+from tfocheck.engine.pace import Pace
 from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.roundtrip import RoundTrips
 from tfocheck.errors import TfocheckError
@@ -31,6 +32,10 @@ from tfocheck.wire.evidence import FlowRecord
 
 IPV4_MSS = 1460
 IPV6_MSS = 1440
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Session:
@@ -56,6 +61,15 @@ class Session:
         self.wire = wire
         self.clock = wire.clock
         self.lane = lane
+        self.pace = Pace(wire.clock, plan.rate)
+        self.limit: str | None = None
+        """The limit on new connections that was met, in words."""
+        self.on_refusal: Callable[[], Awaitable[None]] = _nothing
+        """Is told that plain connections are not served any more, which were before."""
+        self.on_silence: Callable[[], Awaitable[None]] = _nothing
+        """Is told that plain SYNs are not answered; looks into that before it comes back."""
+        self.on_fate: Callable[[Flow], None] = lambda flow: None
+        """Is told of each SYN that any server answers, when it was, or was not in time."""
         self.address = address
         self.port = port
         self.source = source
@@ -92,22 +106,35 @@ class Session:
         known = self.round_trips
         return known.spread if known.smallest is not None else 0.3
 
-    def new_flow(self, label: str, *, source: str | None = None, port: int | None = None) -> Flow:
+    def new_flow(
+        self,
+        label: str,
+        *,
+        source: str | None = None,
+        port: int | None = None,
+        paced: bool = True,
+    ) -> Flow:
         """A fresh connection: new port, new ISN.
 
-        ``source`` and ``port`` replace our usual address and the target's port. Raises CannotError
-        when no port is left.
+        ``source`` and ``port`` replace our usual address and the target's port; its SYN waits for
+        its turn unless it is not ``paced``. Raises CannotError when no port is left.
         """
         reserved = self.wire.reserve(source or self.source, self.scope_id)
-        return self._adopt(reserved, label, port or self.port)
+        return self._adopt(reserved, label, port or self.port, paced=paced)
 
     def follow(self, flow: Flow, label: str) -> Flow:
         """A new connection from the port of one that has ended."""
-        return self._adopt(flow.port, label, flow.server[1])
+        return self._adopt(flow.port, label, flow.server[1], paced=True)
 
-    def _adopt(self, reserved: Port, label: str, port: int) -> Flow:
-        server = (self.address, port)
-        flow = Flow(self.wire, reserved, server, scope_id=self.scope_id, label=label)
+    def _adopt(self, reserved: Port, label: str, port: int, *, paced: bool) -> Flow:
+        flow = Flow(
+            self.wire,
+            reserved,
+            (self.address, port),
+            scope_id=self.scope_id,
+            label=label,
+            pace=self.pace if paced else None,
+        )
         self.flows.append(flow)
         return flow
 
@@ -156,16 +183,18 @@ class Session:
     async def plain_syn(self, label: str) -> Flow:
         """A control: an everyday SYN, and the wait for its answer; never pending."""
         flow = await self.send_plain_syn(label)
-        await flow.wait(
-            lambda: flow.is_answered,
-            self.round_trips.syn_wait(self.timeout),
-        )
+        await self.await_syn_ack(flow)
         self.learn_round_trip(flow)
+        self.on_fate(flow)
         return flow
 
-    async def send_plain_syn(self, label: str) -> Flow:
+    async def await_syn_ack(self, flow: Flow) -> None:
+        """Wait for what answers a SYN, as long as that may take on this path."""
+        await flow.wait(lambda: flow.is_answered, self.round_trips.syn_wait(self.timeout))
+
+    async def send_plain_syn(self, label: str, *, paced: bool = True) -> Flow:
         """An everyday SYN, its answer still to come."""
-        flow = self.new_flow(label)
+        flow = self.new_flow(label, paced=paced)
         self.answerable.append(flow)
         await flow.send_syn(self.syn_options(flow=flow))
         return flow
@@ -192,7 +221,10 @@ class Session:
             self.close_later(flow)
             if flow.syn_ack is not None:
                 return True
-        return False
+        await self.on_silence()
+        flow = await self.plain_syn("control: plain SYN")
+        self.close_later(flow)
+        return flow.syn_ack is not None
 
     def watch_port(self, port: int) -> None:
         """Capture what goes to and comes from another port of the server, too."""
