@@ -9,6 +9,7 @@ import pytest
 from graded import command, grade
 
 from tfocheck.case import Option
+from tfocheck.engine.ports import Losses
 from tfocheck.linux.link import Link
 from tfocheck.runner.catalogue import load_cases
 
@@ -171,7 +172,7 @@ def test_nothing_rests_on_an_absence_when_the_capture_loses_packets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = itertools.count()
-    monkeypatch.setattr(Link, "drops", lambda link: next(losses))
+    monkeypatch.setattr(Link, "losses", lambda link: Losses(next(losses)))
     graded = grade("linux", "--case", "cookie.not-volunteered", "--case", "open.data-acked")
     assert graded.verdicts["control.syn"] == "pass"  # presence is conclusive
     assert graded.verdicts["cookie.not-volunteered"] == "inconclusive"

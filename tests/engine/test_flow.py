@@ -392,3 +392,19 @@ def test_no_selective_acknowledgement_without_an_agreement() -> None:
         await flow.acknowledge()
 
     assert drive(server, script).sent[-1].option_list.find(tcp_options.SACK) is None
+
+
+@pytest.mark.parametrize(("offset", "said"), [(5, 5), (-5, None), (1 << 24, None)])
+def test_keep_alives_are_not_answered_by_another_connection(offset: int, said: int | None) -> None:
+    async def script(flow: Flow) -> None:
+        await flow.send_syn(b"")
+        known = len(flow.received)
+        first = flow.syn_ack
+        assert first is not None
+        ack = dataclasses.replace(
+            first.segment, flags=Flags.ACK, seq=(SERVER_ISN + 1 + offset) % 2**32, options=b""
+        )
+        flow.segment_captured(Captured(ack, first.time + 0.01, sent=False))
+        assert flow.said_sent(known) == said
+
+    drive(polite_server, script)
