@@ -2,16 +2,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 8
+FAST_JOBS ?= 2
+N ?= 300
 RUNS ?= 200
 SOAK_JOBS ?= 8
 
-.PHONY: demo test lint bench soak reports clean
+.PHONY: demo test fast coverage mutants lint bench soak reports clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfocheck demo
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
+
+# What an ordinary user can run without a network: no root, no namespaces, no real time.
+fast: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab" tests
+
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab" --cov --cov-report=term:skip-covered tests
+
+# A sample of N small changes to judging, engine and server: do the tests of make fast notice?
+mutants: $(VENV)/.installed-test
+	$(BIN)/python bench/mutants.py -n $(N) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

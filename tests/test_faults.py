@@ -70,6 +70,7 @@ def test_every_named_fault_exists_and_every_fault_is_named() -> None:
     assert {fault for _, fault in FAULT_OF} == set(FAULTS)
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("case", "fault"), FAULT_OF, ids=[f"{case.id}-{fault}" for case, fault in FAULT_OF]
 )

@@ -12,6 +12,8 @@ import pytest
 from graded import command
 from test_traces import require
 
+pytestmark = pytest.mark.lab
+
 SERVER = """
 import socket, sys, threading, time
 backlog, manner = int(sys.argv[1]), sys.argv[2]

@@ -59,6 +59,7 @@ def in_lab(script: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.lab
 def test_a_report_has_typed_results() -> None:
     assert in_lab(WHOLE).splitlines() == [
         "pass 10.77.0.2 False True",
@@ -66,6 +67,7 @@ def test_a_report_has_typed_results() -> None:
     ]
 
 
+@pytest.mark.lab
 def test_results_come_one_by_one_and_leaving_early_leaves_nothing_running() -> None:
     first, fewer, tasks = in_lab(FOLLOWED).split()
     assert first == "control.syn"

@@ -7,6 +7,8 @@ from graded import Graded, grade
 
 from tfocheck.lab.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.lab
+
 ROUTERS = {
     "-4": ["10.77.0.254", "10.77.1.2", "10.77.2.2", "10.77.3.2"],
     "-6": ["fd77::fe", "fd77:1::2", "fd77:2::2", "fd77:3::2"],

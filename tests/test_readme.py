@@ -32,6 +32,7 @@ def test_the_demo_in_the_readme_has_todays_cases() -> None:
     assert [sum(map(int, each)) for each in counted] == [len(ids)]
 
 
+@pytest.mark.lab
 def test_the_example_of_a_users_case_runs_as_printed() -> None:
     example = (Path(__file__).parent.parent / "examples" / "same_cookie.py").read_text()
     assert f"```python\n{example}```" in README
@@ -69,6 +70,7 @@ eval "$1"
 """
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("number", "scenario"),
     [(0, "nginx"), (1, "nginx"), (2, "haproxy")],

@@ -25,6 +25,8 @@ from read_back import (
 
 from tfocheck.reference.answer import HOSTILE_STATUS
 
+pytestmark = pytest.mark.lab
+
 REQUEST = "GET /hostile HTTP/1.1\r\nHost: lab\r\n\r\n"
 CASES = ("forged.random", "forged.fallback", "open.early-answer", "option.illegal-length")
 

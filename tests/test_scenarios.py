@@ -13,6 +13,8 @@ from tfocheck.engine.ports import Losses
 from tfocheck.linux.link import Link
 from tfocheck.runner.catalogue import load_cases
 
+pytestmark = pytest.mark.lab
+
 CONFORMING = ["linux", "linux-2", "nginx", "haproxy", "reference"]
 NOT_OFFERED = ["linux-0", "linux-1", "nginx-off"]
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from graded import command
 
+pytestmark = pytest.mark.lab
+
 WATCHED = """
 set -e
 folder="$1"; shift

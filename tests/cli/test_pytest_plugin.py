@@ -235,6 +235,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.lab
 def test_marks_keywords_and_junit_work_as_a_tester_expects(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
     report = tmp_path / "x.xml"
@@ -250,6 +251,7 @@ def test_marks_keywords_and_junit_work_as_a_tester_expects(tmp_path: Path) -> No
     assert all(case.name.startswith("forged.") for case in cases)
 
 
+@pytest.mark.lab
 def test_workers_share_one_check_and_failures_show_their_packets(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text(
         '[[known]]\ncase = "forged.constant"\naddress = "*"\nverdict = "fail"\nreason = "T-7"\n'
@@ -272,6 +274,7 @@ def test_workers_share_one_check_and_failures_show_their_packets(tmp_path: Path)
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_an_item_can_be_named_as_a_summary_names_it(
     workers: tuple[str, ...], tmp_path: Path
@@ -289,6 +292,7 @@ def test_an_item_can_be_named_as_a_summary_names_it(
     assert f"ERROR: {name}control.sin: no such target, or no such case" in done.stderr
 
 
+@pytest.mark.lab
 def test_a_server_without_fast_open_is_no_green_build(tmp_path: Path) -> None:
     done = pytest_in_lab(
         tmp_path, "-k", "forged", "--tfo-option=--attempts 1", scenario=("linux-0",)

@@ -69,6 +69,7 @@ def test_kinds_of_key(text: str, key: Key) -> None:
     assert kernel.classify_key(text) is key
 
 
+@pytest.mark.lab
 def test_the_kernels_own_table_is_read() -> None:
     with socket.socket() as one, socket.socket(socket.AF_INET6) as two:
         one.bind(("127.0.0.1", 0))
@@ -164,6 +165,7 @@ def test_the_unit_of_a_process(cgroups: str, unit: str | None) -> None:
     assert processes.parse_unit(cgroups) == unit
 
 
+@pytest.mark.lab
 @needs_root
 @pytest.mark.parametrize("covered", ["", "/etc"])
 def test_a_private_mount_namespace_is_no_container(covered: str) -> None:
@@ -191,6 +193,7 @@ def test_a_private_mount_namespace_is_no_container(covered: str) -> None:
         os.waitpid(pid, 0)
 
 
+@pytest.mark.lab
 @needs_root
 def test_a_process_in_another_root_has_its_own_files() -> None:
     ready, tell = os.pipe()
@@ -212,6 +215,7 @@ def test_a_process_in_another_root_has_its_own_files() -> None:
         os.waitpid(pid, 0)
 
 
+@pytest.mark.lab
 @needs_root
 def test_a_server_that_locks_itself_in_has_read_our_files(tmp_path: Path) -> None:
     """As haproxy does; one that was started in there has its binary in there."""
@@ -284,6 +288,7 @@ LAYOUTS: list[dict[str, str]] = [
 ]
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("files", LAYOUTS)
 @needs_root
 @pytest.mark.skipif(not Path("/lib").is_symlink(), reason="/lib/sysctl.d would be the machine's")

@@ -300,6 +300,7 @@ def test_haproxy_edit(before: str, words: str, after: str, tmp_path: Path) -> No
     assert done == text.format(after)
 
 
+@pytest.mark.lab
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others, which needs root")
 @pytest.mark.parametrize(
     ("mode", "owner", "group", "edited"),

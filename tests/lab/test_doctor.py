@@ -33,6 +33,8 @@ from tfocheck.lab.private_files import LAB_FILES
 from tfocheck.lab.scenarios import find_program
 from tfocheck.linux import namespaces
 
+pytestmark = pytest.mark.lab
+
 
 def unavailable(reason: str) -> None:
     """Skip the test, or fail where nothing may be missing."""

@@ -15,6 +15,8 @@ import pytest
 from tfocheck.lab import http_server
 from tfocheck.reference.answer import ANSWER
 
+pytestmark = pytest.mark.lab
+
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
 OK, BAD = b"HTTP/1.1 200 OK", b"HTTP/1.1 400 Bad Request"

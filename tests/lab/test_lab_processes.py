@@ -30,7 +30,7 @@ LAB = (sys.executable, "-c", "from tfocheck.cli.lab import lab; lab()")
 NOBODY = 65534
 UP_THEN_SLEEP = ("sh", "-c", "echo up; exec sleep 60")
 
-pytestmark = pytest.mark.usefixtures("in_lab")
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("in_lab")]
 
 
 def lab(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

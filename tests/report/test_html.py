@@ -462,6 +462,7 @@ def check_folding(browser: webdriver.Chrome) -> None:
 # As installed
 
 
+@pytest.mark.lab
 def test_the_wheel_brings_the_templates(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from read_back import GOOD, SENT, read_packets, tshark
@@ -36,6 +37,7 @@ def unreachable() -> IcmpError:
     return IcmpError("198.51.100.1", 3, 1, 1000.7, nanoseconds=1000_700_000_001, packet=packet)
 
 
+@pytest.mark.lab
 def test_the_packet_that_decided_is_marked_alone(tmp_path: Path) -> None:
     flow = make_flow()
     failed = make_result(FORGED, Verdict.FAIL, flows=(replace(flow, deciding=flow.packets[1]),))
@@ -46,6 +48,7 @@ def test_the_packet_that_decided_is_marked_alone(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.lab
 def test_tshark_finds_a_case_by_its_id(tmp_path: Path) -> None:
     flow = make_flow()
     shared = make_flow(b"shared", decided=False)
@@ -82,6 +85,7 @@ def test_tshark_finds_a_case_by_its_id(tmp_path: Path) -> None:
     assert len(chosen) == 5 + 6
 
 
+@pytest.mark.lab
 def test_a_report_without_packets_is_a_file_without_packets(tmp_path: Path) -> None:
     path = tmp_path / "packets.pcapng"
     path.write_bytes(dumps(make_address(not_tested="no route")))

@@ -77,6 +77,7 @@ def test_the_table_in_the_readme_is_of_these_samples() -> None:
     assert make.with_table(readme, SAMPLES) == readme, STALE
 
 
+@pytest.mark.lab
 def test_the_packets_of_a_sample_are_sound() -> None:
     [name] = make.WITH_PACKETS
     packets = read_packets(SAMPLES / f"{name}.pcapng")
@@ -88,6 +89,7 @@ def test_the_packets_of_a_sample_are_sound() -> None:
     assert not any(each.malformed for each in packets if each.direction == "0x00000002")
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("name", ["linux", "linux-cookieless", "option-stripped"])
 def test_a_sample_made_again_is_the_same(name: str, tmp_path: Path) -> None:
     """In the first of them every case is run; in the others most are skipped.
