@@ -7,7 +7,8 @@ looked up once, by coverage. A changed line that no test executes counts as surv
 Nothing is written into the working tree: a process that is forked for each change imports the
 changed module in place of the one on the disk.
 
-Exit code 0 if at least ``--least`` per cent are killed, 1 if fewer, 2 if the tests are not green.
+Exit code 0 if at least ``--least`` per cent are killed, 1 if fewer. Tests that fail without any
+change are left out.
 """
 
 from __future__ import annotations
@@ -96,84 +97,73 @@ def _in(parent: ast.AST, statement: ast.stmt | None) -> Iterator[Change]:
     for name, value in ast.iter_fields(parent):
         if name in _NOT_MUTATED:
             continue
-        many = value if isinstance(value, list) else [value]
-        for index, node in enumerate(many):
-            if not isinstance(node, ast.AST) or isinstance(node, ast.Assert):
+        for index, node in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(node, ast.Assert) or not isinstance(node, ast.AST):
                 continue
-
-            def put(
-                new: ast.AST,
-                *,
-                parent: ast.AST = parent,
-                name: str = name,
-                value: object = value,
-                index: int = index,
-                node: ast.AST = node,
-            ) -> None:
-                ast.copy_location(new, node)
-                if isinstance(value, list):
-                    value[index] = new
-                else:
-                    setattr(parent, name, new)
-
             inside = node if isinstance(node, ast.stmt) else statement
-            yield from _of(node, put, parent, inside)
+            others = _other_statements(node) if isinstance(node, ast.stmt) else _others(node)
+            for new in others:
+                yield _change(parent, name, index if isinstance(value, list) else None, new, inside)
             yield from _in(node, inside)
 
 
-def _of(
-    node: ast.AST, put: Callable[[ast.AST], None], parent: ast.AST, statement: ast.stmt | None
-) -> Iterator[Change]:
-    def change(new: ast.AST, place: ast.AST = node) -> Change:
-        assert isinstance(place, ast.expr | ast.stmt)
-        was, becomes = (ast.unparse(each).splitlines()[0] for each in (place, new))
+def _change(
+    parent: ast.AST, name: str, index: int | None, new: ast.AST, statement: ast.stmt | None
+) -> Change:
+    """Something else in this field of the parent, or at this place of the list in it."""
+    old = getattr(parent, name) if index is None else getattr(parent, name)[index]
 
-        def make() -> None:
-            put(new)
+    def make() -> None:
+        ast.copy_location(new, old)
+        if index is None:
+            setattr(parent, name, new)
+        else:
+            getattr(parent, name)[index] = new
 
-        first = statement.lineno if statement is not None else place.lineno
-        return Change(first, place.end_lineno or place.lineno, was, becomes, make)
+    first = statement.lineno if statement is not None else old.lineno
+    last = (old.test if isinstance(old, ast.If) else old).end_lineno or first
+    return Change(first, last, _first_line(old), _first_line(new), make)
 
+
+def _first_line(node: ast.AST) -> str:
+    return ast.unparse(node).splitlines()[0]
+
+
+def _others(node: ast.AST) -> Iterator[ast.AST]:
+    """What could stand in place of an expression."""
     match node:
-        case ast.Compare(left, [operator], [right]):
-            yield change(ast.Compare(left, [_COMPARED[type(operator)]()], [right]))
         case ast.Compare(left, [first, *others], compared):
-            yield change(ast.Compare(left, [_COMPARED[type(first)](), *others], compared))
+            yield ast.Compare(left, [_COMPARED[type(first)](), *others], compared)
         case ast.BoolOp(operator, values):
-            yield change(
-                ast.BoolOp(ast.And() if isinstance(operator, ast.Or) else ast.Or(), values)
-            )
+            yield ast.BoolOp(ast.And() if isinstance(operator, ast.Or) else ast.Or(), values)
         case ast.UnaryOp(ast.Not(), operand):
-            yield change(operand)
+            yield operand
         case ast.BinOp(left, operator, right) if _is_reckoned(node):
-            yield change(ast.BinOp(left, _RECKONED[type(operator)](), right))
+            yield ast.BinOp(left, _RECKONED[type(operator)](), right)
         case ast.Constant(bool() as truth):
-            yield change(ast.Constant(not truth))
+            yield ast.Constant(not truth)
         case ast.Constant(int() | float() as number):
-            yield change(ast.Constant(number + 1))
-            yield change(ast.Constant(number - 1))
+            yield ast.Constant(number + 1)
+            yield ast.Constant(number - 1)
         case ast.IfExp(test, body, orelse):
-            yield change(ast.IfExp(test, orelse, body))
+            yield ast.IfExp(test, orelse, body)
+
+
+def _other_statements(node: ast.stmt) -> Iterator[ast.AST]:
+    """What could stand in place of a statement."""
+    match node:
         case ast.If(test, body, orelse):
-            negated = ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
-            head = ast.If(negated.test, [ast.Pass()], [])
-            was = ast.If(test, [ast.Pass()], [])
-            found = change(negated)
-            found.was, found.becomes = (ast.unparse(each).splitlines()[0] for each in (was, head))
-            found.last = test.end_lineno or test.lineno
-            yield found
+            yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
         case ast.Return(ast.expr() as value) if not isinstance(value, ast.Constant):
-            yield change(ast.Return(ast.Constant(None)))
-        case ast.AugAssign() | ast.Raise():
-            yield change(ast.Pass())
-        case ast.Assign([ast.Attribute() | ast.Subscript()], _):
-            yield change(ast.Pass())
+            yield ast.Return(ast.Constant(None))
+        case ast.AugAssign() | ast.Raise() | ast.Assign([ast.Attribute() | ast.Subscript()], _):
+            yield ast.Pass()
         case ast.Expr(value) if not isinstance(value, ast.Constant | ast.Yield):
-            yield change(ast.Pass())
+            yield ast.Pass()
         case ast.Continue():
-            yield change(ast.Break())
+            yield ast.Break()
         case ast.Break():
-            yield change(ast.Continue())
+            yield ast.Continue()
 
 
 def _is_reckoned(node: ast.BinOp) -> bool:
@@ -237,6 +227,8 @@ class Known:
     seconds: dict[str, float] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
     """What the tests import that is not ours."""
+    failing: list[str] = field(default_factory=list)
+    """What fails without any change."""
 
     def about(self, mutant: Mutant) -> list[str]:
         """The tests that execute the changed line, the quickest first.
@@ -248,21 +240,24 @@ class Known:
         found = {test for tests in near for test in tests}
         if found == {""}:
             found = {test for tests in lines.values() for test in tests}
-        return sorted(found - {""}, key=lambda test: self.seconds.get(test, 0.0))
+        return sorted(found - {"", *self.failing}, key=lambda test: self.seconds.get(test, 0.0))
 
 
 class _Durations:
-    """Notes how long each test takes."""
+    """Notes how long each test takes, and which ones fail."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = collections.defaultdict(float)
+        self.failing: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration
+        if report.failed:
+            self.failing.add(report.nodeid)
 
 
 def look_up(folder: Path, tests: Sequence[str]) -> Known:
-    """Run all tests once, under coverage. Raises SystemExit when they are not green."""
+    """Run all tests once, under coverage. Raises SystemExit when they can't be collected."""
     data = folder / "coverage"
 
     def run() -> int:
@@ -274,9 +269,13 @@ def look_up(folder: Path, tests: Sequence[str]) -> Known:
         chosen = ["--cov", f"--cov-config={settings}", "--cov-context=test", "--cov-report="]
         code = pytest.main([*_QUIET, *chosen, *tests], plugins=[durations])
         modules = [name for name in sys.modules if not _is_ours(sys.modules[name])]
-        known = {"seconds": durations.seconds, "modules": modules}
+        known = {
+            "seconds": durations.seconds,
+            "modules": modules,
+            "failing": sorted(durations.failing),
+        }
         (folder / "known").write_text(json.dumps(known))
-        return int(code)
+        return int(code) if code != pytest.ExitCode.TESTS_FAILED else 0
 
     pid = _forked(run, folder / "output")
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
@@ -300,7 +299,7 @@ def _is_ours(module: ModuleType | None) -> bool:
 
 # --- running them ---------------------------------------------------------------------------------
 
-_QUIET = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not lab")
+_QUIET = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not lab")
 
 
 class _Chosen:
@@ -363,7 +362,7 @@ def start(mutant: Mutant, tests: Sequence[str], known: Known, output: Path) -> i
             return KILLED
         files = dict.fromkeys(test.partition("::")[0] for test in tests)
         plugin = _Chosen(tests, known.seconds)
-        code = pytest.main([*_QUIET, "-p", "no:cov", *files], plugins=[plugin])
+        code = pytest.main([*_QUIET, "-x", "-p", "no:cov", *files], plugins=[plugin])
         known_codes = {0: SURVIVED, 1: KILLED, 2: KILLED}
         return known_codes.get(int(code), BROKEN)
 
@@ -432,6 +431,8 @@ def main() -> int:
         began = time.monotonic()
         known = look_up(folder, told.tests)
         print(f"{len(known.seconds)} tests in {time.monotonic() - began:.0f} s", flush=True)
+        for each in known.failing:
+            print(f"left out, for it fails anyway: {each}")
         for each in known.modules:
             with contextlib.suppress(Exception):
                 importlib.import_module(each)
