@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tfocheck.case import Case, Level, Outcome, Probe, Severity
@@ -168,3 +168,47 @@ async def with_cookie(session: Session, case: Case | None = None) -> Probe:
 def labels(session: Session) -> list[str]:
     """What the flows so far were for, in order."""
     return [flow.label for flow in session.flows]
+
+
+class Late:
+    """A server whose application takes so many seconds; that it was asked is acknowledged at once.
+
+    ``held`` tells its answers from what the server itself says.
+    """
+
+    def __init__(self, server: Endpoint, seconds: float, held: Callable[[Segment], bool]) -> None:
+        self._server = server
+        self._seconds = seconds
+        self._held = held
+        self._waiting: list[tuple[float, Segment]] = []
+
+    def receive(self, segment: Segment, now: float) -> list[Segment]:
+        """What is not held back of the answers."""
+        return self._hold(self._server.receive(segment, now), now)
+
+    def next_timer(self) -> float | None:
+        """When the next one leaves, or the server does something."""
+        due = [at for at, _ in self._waiting]
+        timer = self._server.next_timer()
+        return min(due if timer is None else [*due, timer], default=None)
+
+    def fire(self, now: float) -> list[Segment]:
+        """What was held back long enough, and what the server has due."""
+        ready = [each for at, each in self._waiting if at <= now]
+        self._waiting = [each for each in self._waiting if each[0] > now]
+        timer = self._server.next_timer()
+        due = self._server.fire(now) if timer is not None and timer <= now else []
+        return [*ready, *self._hold(due, now)]
+
+    def _hold(self, segments: Iterable[Segment], now: float) -> list[Segment]:
+        segments = list(segments)
+        self._waiting += [(now + self._seconds, each) for each in segments if self._held(each)]
+        return [
+            replace(each, flags=Flags.ACK, payload=b"") if self._held(each) else each
+            for each in segments
+        ]
+
+
+def has_data(segment: Segment) -> bool:
+    """Whether it is a part of an answer."""
+    return bool(segment.payload)

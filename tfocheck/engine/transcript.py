@@ -128,17 +128,19 @@ class Transcript(Record):
 
     @property
     def asked_time(self) -> float | None:
-        """When we last sent before the server's first data came, by the kernel's clock.
+        """When the server was last asked before its first data came, by the kernel's clock.
 
-        A request that got lost and was sent again counts from then on.
+        That is by data behind the SYN: what got lost and was sent again counts from then on. An
+        ACK asks only where there is no data.
         """
         first = self.first_data_time
         before = [
-            each.time
+            each
             for each in self.packets
             if each.sent and each.segment.has_ack and (first is None or each.time < first)
         ]
-        return before[-1] if before else None
+        asked = [each for each in before if each.segment.payload] or before
+        return asked[-1].time if asked else None
 
     @property
     def early_data(self) -> list[Captured]:
