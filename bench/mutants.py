@@ -185,6 +185,7 @@ class Mutant:
     """A module with one change, by its number in that module."""
 
     path: Path
+    source: str = field(repr=False)
     number: int
     line: int
     last: int
@@ -197,7 +198,7 @@ class Mutant:
 
     def code(self) -> CodeType:
         """The changed module. Raises SyntaxError where the change makes none."""
-        tree = ast.parse(self.path.read_text())
+        tree = ast.parse(self.source)
         [*changes(tree)][self.number].make()
         return compile(ast.fix_missing_locations(tree), str(self.path), "exec")
 
@@ -210,9 +211,10 @@ def mutants() -> list[Mutant]:
     found = []
     for package in PACKAGES:
         for path in sorted((ROOT / "tfocheck" / package).glob("*.py")):
-            for number, each in enumerate(changes(ast.parse(path.read_text()))):
+            source = path.read_text()
+            for number, each in enumerate(changes(ast.parse(source))):
                 change = f"{each.was}  ->  {each.becomes}"
-                found.append(Mutant(path, number, each.line, each.last, change))
+                found.append(Mutant(path, source, number, each.line, each.last, change))
     return found
 
 
