@@ -15,7 +15,7 @@ from tfocheck.model.report import AddressReport
 from tfocheck.runner.catalogue import load_cases
 
 CASES = {case.id: case for case in load_cases()}
-FROM_OTHERS = ("farm.addresses", "path.loss")
+FROM_OTHERS = ("control.limits", "farm.addresses", "path.loss")
 """They have no connections of their own, and none of others, among their evidence."""
 
 
