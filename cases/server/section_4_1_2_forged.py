@@ -150,6 +150,14 @@ async def truncated_cookie(probe: Probe) -> Outcome:
     )
 
 
+def _places(size: int) -> list[int]:
+    """Eight bits of a cookie of so many bytes, one in each eighth of it.
+
+    From 8 bytes on each is at another place in its byte.
+    """
+    return [eighth * size + eighth % size for eighth in range(8)]
+
+
 @case(
     "forged.bit-flip",
     section="4.1.2",
@@ -175,9 +183,7 @@ async def bit_flip(probe: Probe) -> Outcome:
     counts if the valid cookie was accepted within the last minute
     """
     cookie = probe.cookie
-    bits = 8 * len(cookie)
-    # Eight places, one in each eighth of the cookie and each at another place in its byte.
-    places = range(bits) if probe.plan.thorough else [i * bits // 8 + i for i in range(8)]
+    places = range(8 * len(cookie)) if probe.plan.thorough else _places(len(cookie))
 
     def flipped(place: int) -> bytes:
         return bytes(

@@ -12,6 +12,7 @@ from tfocheck.case import (
     Probe,
     Severity,
     case,
+    tcp_options,
 )
 
 
@@ -82,8 +83,14 @@ async def timestamps(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n, TSecr t
     -> ACK, FIN,ACK
     """
-    data = probe.payload.data
-    async with probe.alone("timestamps on", FastOpen(probe.cookie), data=data) as flow:
+    data, cookie = probe.payload.data, FastOpen(probe.cookie)
+
+    def area(timestamp: int) -> bytes:
+        # Beside all of the everyday options a long cookie leaves no room for timestamps.
+        mss, stamps = tcp_options.mss(probe.own_mss), tcp_options.timestamps(timestamp, 0)
+        return tcp_options.encode([mss, stamps, cookie.to_option()])
+
+    async with probe.alone("timestamps on", data=data, options=area) as flow:
         probe.cookies.must_be_open(flow)
         sent = flow.sent_timestamp
         first = flow.syn_ack

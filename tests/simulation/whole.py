@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tfocheck.cli.check import prepare
 from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
-from tfocheck.memory.hosts import OFF_PORT, PORT
+from tfocheck.memory.hosts import OFF_PORT, PORT, Endpoint
 from tfocheck.memory.impairment import Impairment
 from tfocheck.memory.network import Network
 from tfocheck.memory.wire import MemoryWire
@@ -32,11 +32,18 @@ def check(
     impairment: Impairment | None = None,
     delay: float = 0.0005,
     own: Iterable[str] = OWN,
+    endpoint: Endpoint | None = None,
 ) -> AddressReport:
-    """What a check with these options finds in a scenario in memory."""
-    network = scenarios.build(
-        scenario, faults=faults, impairment=impairment, seed=SEED, delay=delay
-    )
+    """What a check with these options finds in a scenario in memory.
+
+    ``endpoint`` is on the link instead of what the scenario has.
+    """
+    if endpoint is None:
+        network = scenarios.build(
+            scenario, faults=faults, impairment=impairment, seed=SEED, delay=delay
+        )
+    else:
+        network = Network(endpoint, None, impairment, delay=delay)
     server = SERVER if scenario in ON_LINK else BEHIND_ROUTERS
     return check_network(network, options, own=own, server=server)
 
