@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tfocheck.errors import UsageError
 from tfocheck.model.payload import Kind
 from tfocheck.model.target import Target
+from tfocheck.model.url import parse_url
 from tfocheck.server import payload
 from tfocheck.server.payload import MAX_BYTES, Payload
 from tfocheck.version import __version__
@@ -23,7 +24,8 @@ def default_for(port: int, host: str = "example.com") -> Payload:
     ("port", "name"),
     [
         (443, "tls"), (8443, "tls"), (853, "tls"), (993, "tls"), (995, "tls"), (465, "tls"),
-        (53, "dns"), (80, "http"), (8080, "http"), (1234, "http"),
+        (53, "dns"), (25, "smtp"), (587, "smtp"), (22, "ssh"),
+        (80, "http"), (8080, "http"), (2222, "http"), (1234, "http"),
     ],
 )  # fmt: skip
 def test_the_port_decides_by_default(port: int, name: str) -> None:
@@ -112,6 +114,67 @@ def test_none_expects_no_answer() -> None:
     assert none.signature(b"anything") is None
 
 
+def test_who_speaks_first_is_sent_a_clients_first_line() -> None:
+    smtp = payload.for_target(payload.choose("smtp"), Target("x", 2525))
+    assert (smtp.name, smtp.data, smtp.answers) == ("smtp", b"EHLO tfocheck.invalid\r\n", True)
+    ssh = payload.for_target(payload.choose("ssh"), Target("x", 2222))
+    assert ssh.data == f"SSH-2.0-tfocheck_{__version__}\r\n".encode()
+    # RFC 4253 section 4.2: the version has neither spaces nor a minus sign.
+    assert ssh.data.count(b"-") == 2
+    assert b" " not in ssh.data
+    for each in (smtp, ssh):
+        assert 0 < each.split < len(each.data)
+
+
+def test_a_url_fills_name_path_and_kind() -> None:
+    http = payload.for_target(
+        payload.choose(None, url=parse_url("http://www.example.com:81/a%20b?q=1#there")),
+        Target("192.0.2.1", 8080),
+    )
+    assert http.name == "http"
+    assert http.data.startswith(b"GET /a%20b?q=1 HTTP/1.1\r\nHost: www.example.com:81\r\n")
+    assert http.data[: http.split] == b"GET /a%20b?q=1 HT"
+    https = payload.for_target(
+        payload.choose("tls", url=parse_url("https://www.example.com:9999/x")),
+        Target("192.0.2.1", 9999),
+    )
+    names: list[str | None] = []
+    server_accepts(https.data, names, ["h2"])
+    assert names == ["www.example.com"]
+    assert b"\x02h2\x08http/1.1" in https.data
+
+
+def test_a_url_and_another_payload_contradict() -> None:
+    for option, url in (("smtp", "http://x/"), ("http", "https://x/"), ("/etc/passwd", "http://x")):
+        with pytest.raises(UsageError, match=rf"--payload {option} asks for no https? URL"):
+            payload.choose(option, url=parse_url(url))
+    with pytest.raises(UsageError, match="give a shorter URL"):
+        payload.for_target(
+            payload.choose(None, url=parse_url(f"http://x/{'a' * MAX_BYTES}")), Target("x")
+        )
+
+
+def test_a_header_comes_before_the_request_and_is_never_cut() -> None:
+    for option in ("http", "none"):
+        plain = payload.for_target(payload.choose(option), Target("x", 80))
+        behind = plain.behind(b"PROXY\r\n")
+        assert behind.data == b"PROXY\r\n" + plain.data
+        assert behind.data[: behind.split] == b"PROXY\r\n" + plain.data[: plain.split]
+        assert (plain.least, behind.least) == (1, 8)
+        sized = behind.of_size(600)
+        assert sized is not None
+        assert sized.startswith(behind.data[:9])
+        assert len(sized) == 600
+
+
+def test_a_file_leaves_room_for_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "request"
+    path.write_bytes(bytes(MAX_BYTES - 52))
+    assert payload.for_target(payload.choose(str(path), proxy_protocol="v2"), Target("x"))
+    with pytest.raises(UsageError, match="has room for 1093"):
+        payload.for_target(payload.choose(str(path), proxy_protocol="v1"), Target("x"))
+
+
 def test_a_file_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "request"
     path.write_bytes(b"\x00\xffPING\r\n")
@@ -139,7 +202,7 @@ def test_files_that_can_not_be_sent(tmp_path: Path) -> None:
         (str(tmp_path / "long"), "longer than 1200 bytes"),
         ("/dev/zero", "longer than 1200 bytes"),
         (str(tmp_path / "nosuch"), "No such file"),
-        ("HTTPS", "No such file.*; give http, tls, dns, none"),
+        ("HTTPS", "No such file.*; give http, tls, dns, smtp, ssh, none or the path"),
         ("a\0b", "null"),
     ):
         with pytest.raises(UsageError, match=reason) as caught:
@@ -162,6 +225,13 @@ def test_files_that_can_not_be_sent(tmp_path: Path) -> None:
         ("dns", bytes.fromhex("0100 7f0f 8180 0001"), bytes.fromhex("7f0f8000")),
         ("dns", bytes.fromhex("0020 7f0f 8505"), bytes.fromhex("7f0f8005")),
         ("dns", bytes.fromhex("0020 7f0f 85"), None),
+        ("smtp", b"220 host ESMTP, 25 Nov", b"220 "),
+        ("smtp", b"220-host", b"220-"),
+        ("smtp", b"220", None),
+        ("smtp", b"SSH-2.0", b"SSH-"),
+        ("ssh", b"SSH-2.0-dropbear_2022.83\r\n\0\0", b"SSH-2.0-dropbear_2022.83\r"),
+        ("ssh", b"SSH-2.0-dropbear_2022.83", None),
+        ("ssh", bytes(300), bytes(255)),
         ("file", b"", None),
         ("file", b"0123456789abcdefgh", b"0123456789abcdef"),
         ("file", b"short", b"short"),

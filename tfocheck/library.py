@@ -128,7 +128,7 @@ class Check:
         raise_on_error: bool = True,
         wire: Wire | None = None,
     ) -> None:
-        if not targets:
+        if not targets and options.get("url") is None:
             raise UsageError("name a target to check")
         self._plan = make_plan(targets, options)
         self._raises = raise_on_error

@@ -201,7 +201,7 @@ async def sizes(probe: Probe) -> Outcome:
         return size <= largest and (size <= len(payload.data) or payload.of_size(size) is not None)
 
     taken: list[int] = []
-    sizes = [size for size in (1, 536, largest) if can_be_made(size)]
+    sizes = [size for size in (payload.least, 536, largest) if can_be_made(size)]
     note = ""
     outcomes = await probe.side_by_side([served(size) for size in sizes])
     for size, outcome in zip(sizes, outcomes, strict=True):

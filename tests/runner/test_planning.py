@@ -65,6 +65,11 @@ def test_an_option_brings_its_cases(option: str) -> None:
         ({"levels": ["musst"]}, "not one of must"),
         ({"cases": "open.*"}, "no list"),
         ({"cases": ["cookie.lifetime"]}, "--soak"),
+        ({"payload": "nosuch"}, "No such file"),
+        ({"payload": 1}, "payload 1 is no text"),
+        ({"proxy_protocol": "v3"}, "not one of v1, v2"),
+        ({"url": "example.com"}, "no URL"),
+        ({"url": "http://x/", "payload": "ssh"}, "asks for no http URL"),
         ({"garbage": 1}, "no option 'garbage'"),
     ],
 )
@@ -72,6 +77,21 @@ def test_what_cannot_be_done_is_one_line(options: dict[str, Any], said: str) -> 
     with pytest.raises(UsageError, match=re.escape(said)) as caught:
         planned(**options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("targets", "port"),
+    [
+        ((), "www.example.com:8443"),
+        (("192.0.2.1",), "192.0.2.1:8443"),
+        (("192.0.2.1:80",), "192.0.2.1:80"),
+    ],
+)
+def test_a_url_fills_what_targets_leave_open(targets: tuple[str, ...], port: str) -> None:
+    plan = make_plan(targets, {"url": "https://www.example.com:8443/x", "proxy_protocol": "v1"})
+    assert [target.text for target in plan.targets] == [port]
+    assert plan.payload.kind == "tls"
+    assert plan.payload.proxy_protocol == "v1"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def check(targets: tuple[str, ...], **parameters: Any) -> int:
     if output.list_format is not None:
         raise UsageError("--format goes with --list")
     # Case files come last in a plan, as they bring Scapy along: so what is wrong here is said soon.
-    planning.parse_targets(targets)
+    planning.targets_of(targets, options)
     output.check()
     plan = planning.make_plan(targets, options)
     saved = _to_save(output, options)

@@ -12,7 +12,7 @@ Sources: RFC 9293, RFC 7323 (timestamps, window scale), RFC 2018, RFC 7413 secti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tfocheck.engine.transcript import RECEIVE_WINDOW, WINDOW_SCALE, Transcript
 from tfocheck.wire import options as tcp_options
@@ -50,6 +50,10 @@ def usual_options(
     raise ValueError(f"Fast Open options of {size} bytes do not fit into a TCP header")
 
 
+def _as_it_is(_place: int, data: bytes) -> bytes:
+    return data
+
+
 class Conversation(Transcript):
     """The client's side of a connection, from the SYN on."""
 
@@ -57,6 +61,9 @@ class Conversation(Transcript):
         super().__init__(key, isn=secrets.randbelow(SEQUENCE_SPACE))
         self.stray_options: tuple[Option, ...] = ()
         """Sent on all segments after the SYN, where they may not belong."""
+        self.introduce: Callable[[int, bytes], bytes] = _as_it_is
+        """Given a place in our stream, from 0 on, and data for it: what leaves in its place. For
+        what only this connection can say, as its port."""
         self.handshake_done = False
         """Whether we have sent the ACK that ends the handshake."""
         self._completed_at: float | None = None
@@ -77,6 +84,7 @@ class Conversation(Transcript):
         ttl: int = DEFAULT_TTL,
     ) -> Segment:
         """The SYN with this option area, and this data behind it."""
+        data = self.introduce(0, data)
         self.syn_data = data
         self.syn_options = tcp_options.walk(options)
         self._syn_area = options
@@ -92,7 +100,7 @@ class Conversation(Transcript):
             self.isn,
             Flags.SYN,
             options=self._syn_area if options is None else options,
-            payload=self.syn_data if data is None else data,
+            payload=self.syn_data if data is None else self.introduce(0, data),
             ack=0,
         )
 
@@ -105,6 +113,7 @@ class Conversation(Transcript):
         """Data with an ACK; the first one completes the handshake as well."""
         self._accept_acknowledgement(now)
         start = self._send_next
+        data = self.introduce(self._place(start), data)
         self._send_next = (start + len(data)) % SEQUENCE_SPACE
         self._last_byte = data[-1:] or self._last_byte
         return self._later(start, Flags.ACK | Flags.PSH, now, payload=data)
@@ -112,6 +121,7 @@ class Conversation(Transcript):
     def data_again(self, start: int, data: bytes, now: float, *, ttl: int = DEFAULT_TTL) -> Segment:
         """Data again, at a sequence number relative to our ISN."""
         seq = (self.isn + start) % SEQUENCE_SPACE
+        data = self.introduce(self._place(seq), data)
         return self._later(seq, Flags.ACK | Flags.PSH, now, payload=data, ttl=ttl)
 
     def keep_alive(self, now: float) -> Segment:
@@ -185,6 +195,9 @@ class Conversation(Transcript):
             self.handshake_done = True
             self._completed_at = now
             self._send_next = (self.isn + self.acknowledged) % SEQUENCE_SPACE
+
+    def _place(self, seq: int) -> int:
+        return relative(seq, self.isn) - 1
 
     # --- how a segment is made ----------------------------------------------------------------
 

@@ -80,8 +80,8 @@ def join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def parse(text: str) -> Target:
-    """Read ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 literal; the default port is 443.
+def parse(text: str, default_port: int = DEFAULT_PORT) -> Target:
+    """Read ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 literal.
 
     Raises UsageError with one line that says what is wrong and what to write instead.
     """
@@ -93,7 +93,7 @@ def parse(text: str) -> Target:
     host, port = _split(text)
     if not host:
         raise UsageError(f"target {text!r} has no host: write host:port")
-    return Target(_host(host, text), DEFAULT_PORT if port is None else _port(port, text))
+    return Target(_host(host, text), default_port if port is None else _port(port, text))
 
 
 def parse_literal(text: str, option: str) -> str:

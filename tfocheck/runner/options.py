@@ -15,6 +15,7 @@ from typing import Annotated, TypedDict
 
 from tfocheck.errors import UsageError
 from tfocheck.model.case import Level
+from tfocheck.model.payload import ProxyProtocol
 
 MAX_ATTEMPTS = 100
 MAX_TIMEOUT = 300.0
@@ -235,8 +236,25 @@ class CheckOptions(TypedDict, total=False):
         str | None,
         Text(
             "--payload",
-            "http|tls|dns|FILE|none",
+            "http|tls|dns|smtp|ssh|FILE|none",
             "What to send to the application; the default goes by the port.",
+        ),
+    ]
+    url: Annotated[
+        str | None,
+        Text(
+            "--url",
+            "URL",
+            "Ask for this page: host name, path, and the port of targets without one.",
+        ),
+    ]
+    proxy_protocol: Annotated[
+        str | None,
+        Text(
+            "--proxy-protocol",
+            None,
+            "Begin each connection with haproxy's PROXY header.",
+            choices=tuple(version.value for version in ProxyProtocol),
         ),
     ]
     baseline: Annotated[

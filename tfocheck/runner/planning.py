@@ -13,6 +13,7 @@ from tfocheck.model.case import Case, Level
 from tfocheck.model.case import Option as CaseOption
 from tfocheck.model.plan import Plan
 from tfocheck.model.target import Target, family_of, parse, parse_literal
+from tfocheck.model.url import Url, parse_url
 from tfocheck.runner.catalogue import Selection, load_cases, with_prerequisites
 from tfocheck.runner.options import CheckOptions, Number, Text, declared
 from tfocheck.server import payload
@@ -30,7 +31,8 @@ def make_plan(targets: Sequence[str], options: CheckOptions) -> Plan:
     Raises UsageError, with one line, for whatever can't be done.
     """
     _check_shapes(options)
-    to_test = parse_targets(targets)
+    url = _url(options)
+    to_test = targets_of(targets, options)
     addresses = tuple(parse_literal(text, "--address") for text in options.get("addresses", ()))
     source = options.get("source")
     if source is not None:
@@ -45,7 +47,9 @@ def make_plan(targets: Sequence[str], options: CheckOptions) -> Plan:
     if source is not None:
         source = source.partition("%")[0]  # the target's zone says which interface
     soak = options.get("soak")
-    choice = payload.choose(options.get("payload"))
+    choice = payload.choose(
+        options.get("payload"), url=url, proxy_protocol=options.get("proxy_protocol")
+    )
     for target in to_test:
         payload.for_target(choice, target)
     # Case files last: they bring Scapy along.
@@ -78,11 +82,16 @@ def make_plan(targets: Sequence[str], options: CheckOptions) -> Plan:
     )
 
 
-def parse_targets(targets: Sequence[str]) -> tuple[Target, ...]:
-    """The targets, each once. Raises UsageError when there is none."""
-    if not targets:
+def targets_of(targets: Sequence[str], options: CheckOptions) -> tuple[Target, ...]:
+    """The targets as a user writes them, each once; none is the URL's. Raises UsageError."""
+    url = _url(options)
+    if not targets and url is None:
         raise UsageError("name a target, as in: tfocheck example.com:443 (see tfocheck --help)")
-    return tuple(dict.fromkeys(parse(text) for text in targets))
+    if url is None:
+        return tuple(dict.fromkeys(parse(text) for text in targets))
+    if not targets:
+        return (url.site,)
+    return tuple(dict.fromkeys(parse(text, url.site.port) for text in targets))
 
 
 def load(options: CheckOptions) -> tuple[Case, ...]:
@@ -132,11 +141,27 @@ def _check_shapes(options: CheckOptions) -> None:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise UsageError(f"{name} {value!r} is no number")
             each.check(name, value)
-        elif isinstance(each, Text) and each.many:
-            if isinstance(value, str) or not isinstance(value, Sequence):
-                raise UsageError(f"{name} {value!r} is no list")
-            if each.choices and (unknown := [v for v in value if v not in each.choices]):
-                raise UsageError(f"{name}: {unknown[0]!r} is not one of {', '.join(each.choices)}")
+        elif isinstance(each, Text):
+            _check_text(name, each, value)
+
+
+def _url(options: CheckOptions) -> Url | None:
+    text = options.get("url")
+    return None if text is None else parse_url(text)
+
+
+def _check_text(name: str, each: Text, value: object) -> None:
+    values: Sequence[object]
+    if not each.many:
+        if value is not None and not isinstance(value, str | Path):
+            raise UsageError(f"{name} {value!r} is no text")
+        values = () if value is None else (value,)
+    elif isinstance(value, str) or not isinstance(value, Sequence):
+        raise UsageError(f"{name} {value!r} is no list")
+    else:
+        values = value
+    if each.choices and (unknown := [v for v in values if v not in each.choices]):
+        raise UsageError(f"{name}: {unknown[0]!r} is not one of {', '.join(each.choices)}")
 
 
 def _families(

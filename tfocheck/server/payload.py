@@ -1,4 +1,4 @@
-r"""The first bytes that an application answers: HTTP, TLS, DNS, the user's own, or none.
+r"""The first bytes that an application answers: HTTP, TLS, DNS, SMTP, SSH, the user's own, or none.
 
 Rules that hold here:
 
@@ -6,9 +6,12 @@ Rules that hold here:
   before the handshake ends.
 * ``split`` cuts the request where an application can't help noticing that the first part was lost
   or came twice: inside the HTTP version, the TLS record header, the DNS header.
+* Servers that speak first (SMTP, SSH) are sent a client's first line at once all the same, and are
+  judged by the banner that they answer it with.
 * ``signature`` keeps of an answer what is the same each time, and never raises.
 
-Sources: RFC 9112 sections 3 and 4, RFC 8446 sections 4 and 5.1, RFC 1035 section 4 (4.2.2 for TCP).
+Sources: RFC 9112 sections 3 and 4, RFC 8446 sections 4 and 5.1, RFC 1035 section 4 (4.2.2 for TCP),
+RFC 5321 sections 4.1.1.1 and 4.2, RFC 4253 section 4.2.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from tfocheck.errors import UsageError
-from tfocheck.model.payload import Kind, PayloadChoice
+from tfocheck.model.payload import Kind, PayloadChoice, ProxyProtocol
 from tfocheck.model.target import Target
+from tfocheck.model.url import Url
+from tfocheck.server import proxy_protocol as proxies
 from tfocheck.version import __version__
 
 MAX_BYTES = 1200
@@ -34,7 +40,11 @@ _DNS_OVER_TLS_PORT = 853
 TLS_PORTS = _WEB_PORTS | {_DNS_OVER_TLS_PORT, 465, 563, 636, 989, 990, 992, 993, 994, 995, 3269}
 TLS_PORTS |= {5061, 5223, 5986, 6443, 6697, 8883}
 DNS_PORTS = frozenset({53})
+SMTP_PORTS = frozenset({25, 587})
+SSH_PORTS = frozenset({22})
+"""Not 2222, where other things than SSH are found as well."""
 
+_LONGEST_SSH_LINE = 255
 
 _CONTENT_LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 
@@ -43,19 +53,31 @@ _CONTENT_LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*(\d{1,9})[ \t]*\r\n", r
 class Payload:
     """The bytes to send, where to cut them, and whether an answer is to be expected at all.
 
-    With ``answers`` False, acceptance is judged by the ack alone.
+    With ``answers`` False, acceptance is judged by the ack alone. ``header`` is what stands before
+    the request, and in its data: a proxy's words on who the client is.
     """
 
     name: str
     data: bytes
     split: int
     answers: bool = True
+    header: bytes = b""
+
+    @property
+    def least(self) -> int:
+        """The fewest bytes to begin with: a header must come in one piece."""
+        return len(self.header) + 1
+
+    def behind(self, header: bytes) -> Payload:
+        """The same with this header before it."""
+        split = len(header) + self.split
+        return replace(self, data=header + self.data, split=split, header=header)
 
     def of_size(self, size: int) -> bytes | None:
         """A request of exactly so many bytes that is answered alike; None if there is none."""
         missing = size - len(self.data)
         if self.name == Kind.NONE:
-            return (self.data * size)[:size]
+            return (self.data + self.data[len(self.header) :] * size)[:size]
         padding = b"X-Padding: \r\n"
         if self.name != Kind.HTTP or missing < len(padding):
             return None
@@ -84,17 +106,7 @@ class Payload:
 
         An answer in another protocol has its first bytes as signature: it still has to be the same.
         """
-        match self.name:
-            case Kind.HTTP:
-                return _http_signature(answer)
-            case Kind.TLS:
-                return _tls_signature(answer)
-            case Kind.DNS:
-                return _dns_signature(answer)
-            case Kind.NONE:
-                return None
-            case _:
-                return answer[:16] or None
+        return _SIGNATURES.get(self.name, _first_bytes)(answer)
 
 
 def for_target(choice: PayloadChoice, target: Target) -> Payload:
@@ -102,37 +114,62 @@ def for_target(choice: PayloadChoice, target: Target) -> Payload:
     kind = choice.kind or _kind_by_port(target.port)
     match kind:
         case Kind.HTTP:
-            payload = Payload(kind, _http_request(target), split=len("GET / HT"))
+            path = choice.url.path if choice.url else "/"
+            site = choice.url.site if choice.url else target
+            split = len(f"GET {path} HT")
+            payload = Payload(kind, _http_request(site, path), split=split)
         case Kind.TLS:
-            payload = Payload(kind, _client_hello(target), split=3)
+            # An https URL is for HTTP, whatever its port.
+            site = Target(choice.url.site.host) if choice.url else target
+            payload = Payload(kind, _client_hello(site), split=3)
         case Kind.DNS:
             payload = Payload(kind, _dns_query(), split=4)
+        case Kind.SMTP:
+            payload = Payload(kind, b"EHLO tfocheck.invalid\r\n", split=len("EH"))
+        case Kind.SSH:
+            line = f"SSH-2.0-tfocheck_{__version__}\r\n".encode("ascii")
+            payload = Payload(kind, line, split=len("SSH-2"))
         case Kind.FILE:
             payload = Payload(kind, choice.content, split=len(choice.content) // 2 or 1)
         case Kind.NONE:
             payload = Payload(kind, b"\r\n", split=1, answers=False)
-    if len(payload.data) > MAX_BYTES:
+    room = MAX_BYTES - proxies.most_bytes(choice.proxy_protocol)
+    if len(payload.data) > room:
+        shorter = "a shorter URL" if choice.url else "a shorter one with --payload FILE"
         raise UsageError(
             f"{target.text}: the {kind} payload takes {len(payload.data)} bytes, a SYN has "
-            f"room for {MAX_BYTES}; give a shorter one with --payload FILE"
+            f"room for {room}; give {shorter}"
         )
     return payload
 
 
-def choose(option: str | None) -> PayloadChoice:
-    """Read ``--payload``: http, tls, dns, none, a file's path, or None to go by the port.
+def choose(
+    option: str | None, *, url: Url | None = None, proxy_protocol: str | None = None
+) -> PayloadChoice:
+    """Read ``--payload``: the name of a kind, a file's path, or None to go by URL or port.
 
-    A file is read here, once. Raises UsageError when it can't be, or can't be sent on a SYN.
+    A file is read here, once. Raises UsageError when it can't be, or can't be sent on a SYN, and
+    for a payload that asks for no URL.
     """
+    proxy = None if proxy_protocol is None else ProxyProtocol(proxy_protocol)
+    if url is not None:
+        asking = Kind.TLS if url.is_https else Kind.HTTP
+        if option not in (None, asking):
+            scheme = "https" if url.is_https else "http"
+            raise UsageError(f"--payload {option} asks for no {scheme} URL: leave out one of them")
+        return PayloadChoice(asking, url=url, proxy_protocol=proxy)
     if option is None:
-        return PayloadChoice()
-    if option in (Kind.HTTP, Kind.TLS, Kind.DNS, Kind.NONE):
-        return PayloadChoice(Kind(option))
-    return PayloadChoice(Kind.FILE, _read(option))
+        return PayloadChoice(proxy_protocol=proxy)
+    if option in _NAMED:
+        return PayloadChoice(Kind(option), proxy_protocol=proxy)
+    return PayloadChoice(Kind.FILE, _read(option), proxy_protocol=proxy)
+
+
+_NAMED = tuple(kind.value for kind in Kind if kind is not Kind.FILE)
 
 
 def _read(path: str) -> bytes:
-    hint = "give http, tls, dns, none or the path of a file"
+    hint = f"give {', '.join(_NAMED[:-1])}, none or the path of a file"
     if not path:
         raise UsageError(f"--payload is empty: {hint}")
     if os.path.isdir(path):
@@ -156,7 +193,11 @@ def _read(path: str) -> bytes:
 def _kind_by_port(port: int) -> Kind:
     if port in TLS_PORTS:
         return Kind.TLS
-    return Kind.DNS if port in DNS_PORTS else Kind.HTTP
+    if port in DNS_PORTS:
+        return Kind.DNS
+    if port in SMTP_PORTS:
+        return Kind.SMTP
+    return Kind.SSH if port in SSH_PORTS else Kind.HTTP
 
 
 def _server_name(target: Target) -> str | None:
@@ -164,14 +205,14 @@ def _server_name(target: Target) -> str | None:
     return None if target.family else target.host.removesuffix(".")
 
 
-def _http_request(target: Target) -> bytes:
+def _http_request(target: Target, path: str) -> bytes:
     host = _server_name(target) or target.host.partition("%")[0]
     host = f"[{host}]" if ":" in host else host
     if target.port != 80:
         host = f"{host}:{target.port}"
     # No "Connection: close": should the request be delivered twice, it shall be answered twice.
     lines = [
-        "GET / HTTP/1.1",
+        f"GET {path} HTTP/1.1",
         f"Host: {host}",
         f"User-Agent: tfocheck/{__version__}",
         "Accept: */*",
@@ -246,3 +287,28 @@ def _dns_signature(answer: bytes) -> bytes | None:
     if len(answer) < 6:
         return None
     return answer[2:4] + bytes([answer[4] & 0xF8, answer[5] & 0x0F])
+
+
+def _smtp_signature(answer: bytes) -> bytes | None:
+    # The code and whether more lines follow: the text behind it may tell the time.
+    code = 4
+    return answer[:code] if len(answer) >= code else None
+
+
+def _ssh_signature(answer: bytes) -> bytes | None:
+    line, newline, _ = answer[:_LONGEST_SSH_LINE].partition(b"\n")
+    return line if newline or len(line) == _LONGEST_SSH_LINE else None
+
+
+def _first_bytes(answer: bytes) -> bytes | None:
+    return answer[:16] or None
+
+
+_SIGNATURES: Mapping[str, Callable[[bytes], bytes | None]] = {
+    Kind.HTTP: _http_signature,
+    Kind.TLS: _tls_signature,
+    Kind.DNS: _dns_signature,
+    Kind.SMTP: _smtp_signature,
+    Kind.SSH: _ssh_signature,
+    Kind.NONE: lambda _answer: None,
+}

@@ -21,6 +21,7 @@ from tfocheck.model.case import Verdict
 from tfocheck.model.facts import Facts
 from tfocheck.model.plan import Plan
 from tfocheck.model.route import Route
+from tfocheck.server import proxy_protocol
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.manners import Manners
 from tfocheck.server.own_sources import further_addresses, is_on_link
@@ -76,6 +77,12 @@ class Session:
         self.scope_id = scope_id
         self.payload = payload
         self.plan = plan
+        self._proxy = plan.payload.proxy_protocol
+        if self._proxy is not None:
+            nominal = (source, proxy_protocol.NOMINAL_PORT)
+            self.payload = payload.behind(
+                proxy_protocol.header(self._proxy, nominal, (address, port))
+            )
         self.attempts = plan.attempts
         self.timeout = plan.timeout
         self.siblings = siblings
@@ -119,7 +126,12 @@ class Session:
         ``source`` and ``port`` replace our usual address and the target's port; its SYN waits for
         its turn unless it is not ``paced``. Raises CannotError when no port is left.
         """
-        reserved = self.wire.reserve(source or self.source, self.scope_id)
+        from_where = source or self.source
+
+        def reserve() -> Port:
+            return self.wire.reserve(from_where, self.scope_id)
+
+        reserved = reserve() if self._proxy is None else proxy_protocol.reserve(reserve)
         return self._adopt(reserved, label, port or self.port, paced=paced)
 
     def follow(self, flow: Flow, label: str) -> Flow:
@@ -127,14 +139,18 @@ class Session:
         return self._adopt(flow.port, label, flow.server[1], paced=True)
 
     def _adopt(self, reserved: Port, label: str, port: int, *, paced: bool) -> Flow:
+        server = (self.address, port)
         flow = Flow(
             self.wire,
             reserved,
-            (self.address, port),
+            server,
             scope_id=self.scope_id,
             label=label,
             pace=self.pace if paced else None,
         )
+        if self._proxy is not None:
+            true = proxy_protocol.header(self._proxy, (reserved.address, reserved.port), server)
+            flow.introduce = proxy_protocol.Introduction(self.payload.header, true)
         self.flows.append(flow)
         return flow
 
