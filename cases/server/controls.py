@@ -171,14 +171,12 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
     async def attempt(probe: Probe) -> Outcome:
         label = "SYN with data, no option"
         async with probe.beside_others(label, data=data, rejected=True) as flow:
+            acknowledged = (flow.acknowledged or 1) - 1
             if await probe.application.early_answer(flow):
                 return probe.breach(
                     "data on a SYN without any cookie was answered before the handshake ended",
                     conclusive=True,
                 )
-            acknowledged = (flow.acknowledged or 1) - 1
-            if acknowledged:
-                probe.facts.learn(Fact.ACKNOWLEDGES_PLAIN_DATA, True)
             if acknowledged and await probe.application.is_mute():
                 return probe.undecided(
                     f"{acknowledged} bytes on a SYN without the option were acknowledged; whether "

@@ -83,9 +83,11 @@ async def _works_with(probe: Probe, name: str, area: Callable[[FastOpen], Option
     async def open_(probe: Probe) -> Outcome:
         options = area(FastOpen(probe.cookie))
         async with probe.alone(f"valid cookie, {name}", data=data, options=options) as flow:
-            if flow.acknowledged != 1 + len(data):
+            if flow.acknowledged != 1 + len(data) or not await probe.is_open(flow):
                 probe.cookies.refuse_other_key(flow)
-                return probe.breach(f"{name}: the valid cookie opens nothing (ack 1)")
+                return probe.breach(
+                    f"{name}: the valid cookie opens nothing (ack {flow.acknowledged})"
+                )
             return probe.passed("accepted", conclusive=True)
 
     return await probe.all_hold(
@@ -256,7 +258,7 @@ async def duplicate(probe: Probe) -> Outcome:
     async def opens(probe: Probe, name: str, *options: FastOpen) -> bool:
         area = pair(*options)
         async with probe.alone(name, data=data, options=area, may_fall_back=True) as flow:
-            return flow.acknowledged != 1
+            return await probe.is_open(flow)
 
     async def both_orders(probe: Probe) -> Outcome:
         first, last = await asyncio.gather(
@@ -324,7 +326,7 @@ async def experimental(probe: Probe) -> Outcome:
 
     async def replay(probe: Probe) -> Outcome:
         async with probe.alone("cookie in kind 254, with data", served[0], data=data) as flow:
-            if flow.acknowledged != 1 + len(data):
+            if flow.acknowledged != 1 + len(data) or not await probe.is_open(flow):
                 probe.cookies.refuse_other_key(flow)
                 return probe.breach("a cookie comes in kind 254, and is not honoured in it")
             return probe.info("served: a cookie comes in kind 254, and is honoured in it")

@@ -59,7 +59,7 @@ async def port_independent(probe: Probe) -> Outcome:
         async with probe.alone(label, FastOpen(cookie), data=data, after=after) as flow:
             if flow.acknowledged == 1 + len(data):
                 probe.cookies.accepted()
-            return flow.acknowledged != 1
+            return await probe.is_open(flow)
 
     async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
         option = asked.offered
@@ -118,7 +118,7 @@ async def repeatable(probe: Probe) -> Outcome:
 
         async def attempt(probe: Probe, cookie: bytes = cookie) -> Outcome:
             async with probe.alone("one of 8 cookies", FastOpen(cookie), data=data) as flow:
-                if flow.acknowledged == 1:
+                if not await probe.is_open(flow):
                     return probe.warning("one of the cookies that were issued is not honoured")
                 return probe.info("honoured", conclusive=True)
 
@@ -167,7 +167,7 @@ async def source_bound(probe: Probe) -> Outcome:
         return probe.skipped("this machine has one address for it: see --alt-source")
     data, usual = probe.payload.data, sources[0]
     own = await _cookies(probe, usual, count=2)
-    judged = 0
+    judged: list[str] = []
     for other in sources[1:]:
         theirs = await _cookies(probe, other, count=2)
         if not own or not theirs:
@@ -191,14 +191,13 @@ async def source_bound(probe: Probe) -> Outcome:
                     return probe.breach(
                         f"the cookie of {usual} is accepted from {other}", conclusive=True
                     )
-                return probe.passed("ack 1")
+                return probe.passed(f"our cookie, sent from {other}: ack {flow.acknowledged}")
 
         outcome = await probe.agree(attempt)
         if outcome.verdict is not Verdict.PASS:
             return outcome
-        judged += 1
-    others = "another address" if judged == 1 else f"{judged} other addresses"
-    return probe.passed(f"our cookie, sent from {others}: ack 1 ({probe.attempts} of each)")
+        judged.append(outcome.seen)
+    return probe.passed("; ".join(judged))
 
 
 def _same_cookie(probe: Probe, seen: str) -> Outcome:
@@ -304,7 +303,7 @@ async def lifetime(probe: Probe) -> Outcome:
     async def is_honoured(candidate: bytes) -> Outcome:
         async def attempt(probe: Probe) -> Outcome:
             async with probe.alone("the same cookie again", FastOpen(candidate), data=data) as flow:
-                if flow.acknowledged == 1:
+                if not await probe.is_open(flow):
                     return probe.warning("not honoured")
                 return probe.info("honoured", conclusive=True)
 

@@ -40,17 +40,33 @@ async def ignores_option(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie (valid at the other port), n bytes
     <- SYN-ACK, ack 1 (the SYN alone), no Fast Open option
     -> RST,ACK (half-open)
+    acknowledged with its data:
+    -> SYN, seq 0, n bytes (to the same port)
+    <- SYN-ACK, ack 1+n: then it is so without the option, too
     """
     port, data = probe.plan.off_port, probe.payload.data
+    seen: list[str] = []
 
     async def send(what: str, option: FastOpen, load: bytes) -> Outcome | None:
         label = f"{what} to port {port}"
         async with probe.beside_others(label, option, data=load, port=port) as flow:
             if flow.offered is not None:
-                seen = f"port {port}: {what} is answered with the option"
-                return probe.breach(seen, conclusive=True)
+                return probe.breach(
+                    f"port {port}: {what} is answered with the option", conclusive=True
+                )
             if flow.acknowledged != 1:
-                return probe.breach(f"port {port}: {what} opens", conclusive=True)
+                label = f"control: data without the option to port {port}"
+                async with probe.beside_others(label, data=load, port=port) as plain:
+                    is_usual = plain.acknowledged == flow.acknowledged
+                if not is_usual:
+                    return probe.breach(f"port {port}: {what} opens", conclusive=True)
+                if await probe.application.early_answer(flow):
+                    return probe.breach(
+                        f"port {port}: {what} is answered before the handshake ends",
+                        conclusive=True,
+                    )
+            as_ever = "" if flow.acknowledged == 1 else ", as without the option"
+            seen.append(f"ack {flow.acknowledged} to {what}{as_ever}")
         return None
 
     for what, option, load in (
@@ -61,4 +77,4 @@ async def ignores_option(probe: Probe) -> Outcome:
         outcome = await probe.cookies.persistently(step)
         if outcome is not None:
             return outcome
-    return probe.passed(f"port {port}: no cookie to a request, ack 1 to a cookie with data")
+    return probe.passed(f"port {port}: no cookie; {', '.join(seen)}")

@@ -8,6 +8,7 @@ from tfocheck.case import (
     FAST_OPEN_WORKS,
     IN_TURN,
     Control,
+    Fact,
     FastOpen,
     Level,
     Outcome,
@@ -32,8 +33,9 @@ from tfocheck.case import (
     "net.ipv4.tcp_fastopen_key).",
     why="Stale cookies are no attack but everyday life: each change of the key, or of a client's "
     "address, makes them. Those clients must not pay with lost connections or doubled orders.",
-    needs=FAST_OPEN_WORKS,
+    needs=(*FAST_OPEN_WORKS, "control.syn-data"),
     faults=("delivers-rejected-data", "breaks-after-reject"),
+    reads=(Fact.ACKNOWLEDGES_PLAIN_DATA,),
     control=(Control.VALID_COOKIE,),
 )
 async def fallback(probe: Probe) -> Outcome:
@@ -54,12 +56,15 @@ async def fallback(probe: Probe) -> Outcome:
     # The head of a request: were it delivered besides the whole, the answer would be another.
     head = payload.data[: payload.split]
     async with probe.beside_others("forged cookie", forged, data=head, rejected=True) as flow:
-        if flow.acknowledged != 1:
+        count = (flow.acknowledged or 1) - 1
+        if count and not probe.facts.acknowledges_plain_data:
             return probe.skipped("the forged cookie was accepted: see forged.random")
-        wrong = await probe.application.serves(flow, payload.data)
+        # What is acknowledged is kept, if not delivered: the rest follows (RFC 9293 3.10.7.2).
+        wrong = await probe.application.serves(flow, payload.data[count:])
         if wrong:
             return probe.breach(f"after a rejected cookie and the whole request: {wrong}")
-        return probe.passed(f"ack 1, then handshake and the data again: {served}")
+        again = "the rest of the data" if count else "the data again"
+        return probe.passed(f"ack {1 + count}, then handshake and {again}: {served}")
 
 
 @case(
@@ -99,6 +104,6 @@ async def fresh_cookie(probe: Probe) -> Outcome:
             f"a rejection comes with a cookie of {len(offered.cookie)} bytes", conclusive=True
         )
     async with probe.alone("fresh cookie", offered, data=data) as again:
-        if again.acknowledged != 1:
+        if await probe.is_open(again):
             return probe.info("a rejection comes with a fresh cookie, which works", conclusive=True)
     return probe.breach("the fresh cookie of a rejection is not honoured")

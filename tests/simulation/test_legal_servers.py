@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from whole import check
+from whole import OFF_PORT, check
 
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
 from tfocheck.reference.cookie import CookieMaker
+from tfocheck.reference.opening import SynData
 
 BAD = (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.ERROR)
 
@@ -68,3 +69,51 @@ def test_a_short_or_long_cookie_hides_no_fault(size: int, monkeypatch: pytest.Mo
     with_cookies_of(size, monkeypatch)
     report = check(faults=["checks-prefix-only"])
     assert set(bad(report)) == {"forged.bit-flip"}
+
+
+def keep_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data of any SYN is acknowledged, and kept until the handshake has ended."""
+    usual = SynData._data_to_take
+
+    def taken(self: SynData) -> bytes:
+        return usual(self) if self._opening.fast_opened else self._syn.payload
+
+    monkeypatch.setattr(SynData, "_data_to_take", taken)
+
+
+def test_a_stack_that_acknowledges_data_on_plain_syns_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep_plain_data(monkeypatch)
+    report = check([f"--off-port={OFF_PORT}", "--no-nat"])
+    assert bad(report) == {}
+    assert all(each.verdict is not Verdict.SKIP for each in report.results)
+    # What is said to be acknowledged is what was.
+    for case_id in ("forged.random", "option.too-long", "cookie.source-bound", "forged.lengths"):
+        assert "ack 81" in seen(report, case_id)
+    assert "ack 9, then handshake and the rest of the data" in seen(report, "forged.fallback")
+    assert "ack 81 to a cookie with data, as without" in seen(report, "off.ignores-option")
+    assert "8 requests: always the same cookie" in seen(report, "cookie.repeatable")
+
+
+@pytest.mark.parametrize(
+    ("fault", "case_id"),
+    [
+        ("accepts-any-cookie", "forged.random"),
+        ("accepts-any-cookie", "forged.lengths"),
+        ("ignores-source", "cookie.source-bound"),
+        ("needs-alignment", "option.unaligned"),
+        ("many-keys", "farm.one-key"),
+        ("delivers-rejected-data", "forged.fallback"),
+        ("answers-when-off", "off.ignores-option"),
+        ("treats-odd-as-request", "option.odd-length"),
+        ("reads-past-eol", "option.after-eol"),
+        ("accept-without-option", "control.syn-data"),
+    ],
+)
+def test_such_a_stack_hides_no_fault(
+    fault: str, case_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_plain_data(monkeypatch)
+    options = [f"--off-port={OFF_PORT}", "--no-nat"]
+    assert seen(check(options, faults=[fault]), case_id).startswith("fail")

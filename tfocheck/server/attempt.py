@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import NoReturn, Self
 
+from tfocheck.engine.flow import Flow
 from tfocheck.model.case import Case, Outcome, Verdict
 from tfocheck.server.application import Application
 from tfocheck.server.cookies import Cookies
@@ -84,6 +85,21 @@ class Attempt:
     def end(self, outcome: Outcome) -> NoReturn:
         """End the case at once, whatever other attempts come to."""
         raise SettledError(outcome)
+
+    # --- what came of a SYN -------------------------------------------------------------------
+
+    async def is_open(self, flow: Flow) -> bool:
+        """Whether a SYN with data was taken as a Fast Open, as far as can be told.
+
+        Some servers acknowledge the data of any SYN and keep it until the handshake has ended
+        (RFC 9293 section 3.10.7.2). With those an early answer tells, if they give any.
+        """
+        if flow.acknowledged == 1:
+            return False
+        facts = self._session.facts
+        if not facts.acknowledges_plain_data or await self.application.is_mute():
+            return True
+        return await self.application.early_answer(flow) or not facts.answers_early
 
     # --- what everybody wants to know ---------------------------------------------------------
 

@@ -115,7 +115,8 @@ class Opener:
 
         The lane is shared from the SYN to the SYN-ACK only. If the server takes it as a Fast Open
         all the same, others learn that their rejections prove nothing; with ``rejected`` this one
-        asks for the same and raises UnusableError if it met a pending one.
+        asks for the same and raises UnusableError if it met a pending one. Where the data of any
+        SYN is acknowledged, that it is says nothing of Fast Opens.
         """
         session, lane = self._session, self._session.lane
         flow = self.new_flow(label, source=source, port=port)
@@ -125,7 +126,10 @@ class Opener:
             async with lane.shared():
                 since = self._session.clock.monotonic()
                 await self.answered_syn(flow, syn)
-                if flow.acknowledged != 1:
+                is_plain = not fast_open and options is None and port is None
+                if flow.acknowledged != 1 and is_plain:
+                    session.facts.acknowledges_plain_data = True
+                if flow.acknowledged != 1 and not session.facts.acknowledges_plain_data:
                     lane.begin_pending(flow, since)
                 elif rejected and lane.met_full(flow, since):
                     raise UnusableError("another Fast Open was pending at that moment")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tfocheck.engine.flow import Flow
 from tfocheck.model.case import Agreement, Outcome, Verdict
 from tfocheck.server.attempt import Attempt
 from tfocheck.server.opener import Syn
@@ -23,8 +24,8 @@ class Rejection:
 
     ``summary`` names them all; with ``ignored`` the option must be treated as absent: the SYN-ACK
     may not carry a cookie either. ``each`` attempts (default: all of a single one, else one less)
-    must agree. Without ``watch`` the ack decides alone, and no time is spent on looking for an
-    early answer.
+    must agree. Without ``watch`` the ack decides alone, if it can, and no time is spent on looking
+    for an early answer.
     """
 
     summary: str = ""
@@ -33,22 +34,54 @@ class Rejection:
     watch: bool = True
 
 
+@dataclass
+class _Tally:
+    """What the attempts of all the SYNs came to; what is printed is counted here."""
+
+    made: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    acks: set[int] = field(default_factory=set)
+    watched: bool = True
+
+    def note(self, name: str, flow: Flow, *, watched: bool) -> None:
+        """This one was rejected."""
+        self.rejected[name] = self.rejected.get(name, 0) + 1
+        self.acks.add(flow.acknowledged or 0)
+        self.watched = self.watched and watched
+
+    @property
+    def ack(self) -> str:
+        """What the rejected ones had acknowledged."""
+        return f"ack {' or '.join(map(str, sorted(self.acks)))}"
+
+    @property
+    def count(self) -> str:
+        """How many were rejected, of how many."""
+        each, rejected = min(self.rejected.values()), sum(self.rejected.values())
+        if self.made == rejected:
+            return f"{each} of {each} each"
+        return f"{each} each, of {self.made} sent"
+
+
 async def rejects(
     session: Session, whole: Attempt, syns: Sequence[Named], how: Rejection
 ) -> Outcome:
     """See that none of these SYNs opens anything."""
     need = how.each or (session.attempts if len(syns) == 1 else max(2, session.attempts - 1))
+    tally = _Tally()
     found = await asyncio.gather(
-        *(_rejects_one(session, whole, name, make, how, need) for name, make in syns)
+        *(_rejects_one(session, whole, name, make, how, need, tally) for name, make in syns)
     )
     for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE):
         worse = [outcome for outcome in found if outcome.verdict is verdict]
         if worse:
             return worse[0]
     names = how.summary or ", ".join(name for name, _ in syns)
-    what = "ack 1, no early answer" if how.watch else "ack 1"
-    what = "ignored: ack 1, no cookie in reply" if how.ignored else what
-    return whole.passed(f"{names}: {what} ({need} of {need} each)")
+    if how.ignored:
+        what = f"ignored: {tally.ack}, no cookie in reply"
+    else:
+        what = f"{tally.ack}, no early answer" if tally.watched else tally.ack
+    return whole.passed(f"{names}: {what} ({tally.count})")
 
 
 async def _rejects_one(
@@ -58,24 +91,27 @@ async def _rejects_one(
     make: Callable[[], Syn],
     how: Rejection,
     need: int,
+    tally: _Tally,
 ) -> Outcome:
     async def attempt(part: Attempt) -> Outcome:
-        return await _is_rejected(session, part, name, make(), how)
+        tally.made += 1
+        return await _is_rejected(session, part, name, make(), how, tally)
 
     # Silence is no acceptance: what refuses such a SYN may be a box on the way.
     return await agree(session, whole, attempt, Agreement(need=need))
 
 
 async def _is_rejected(
-    session: Session, attempt: Attempt, name: str, syn: Syn, how: Rejection
+    session: Session, attempt: Attempt, name: str, syn: Syn, how: Rejection, tally: _Tally
 ) -> Outcome:
     facts = session.facts
+    # Where data is acknowledged without a cookie too, only an early answer tells.
+    watch = how.watch or facts.acknowledges_plain_data
     opening = attempt.opener.beside_others(
         name, *syn.fast_open, data=syn.data, options=syn.options, rejected=True
     )
     async with opening as flow:
         attempt.evidence.point_out(flow, flow.syn_ack)
-        # Where data is acknowledged without a cookie too, only an early answer tells.
         if flow.acknowledged != 1 and not facts.acknowledges_plain_data:
             return attempt.breach(
                 f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(syn.data)} bytes on the"
@@ -86,14 +122,17 @@ async def _is_rejected(
             return attempt.breach(
                 f"{name}: answered with a cookie, as if it were a request", conclusive=True
             )
-        if how.watch and await attempt.application.early_answer(flow):
+        if watch and await attempt.application.early_answer(flow):
             attempt.evidence.point_out(flow, flow.early_data[0])
+            but = "yet" if flow.acknowledged == 1 else "and"
             return attempt.breach(
-                f"{name}: ack 1, yet the data was answered before the handshake ended",
+                f"{name}: ack {flow.acknowledged}, {but} the data was answered before the handshake"
+                " ended",
                 conclusive=True,
             )
-        if flow.acknowledged != 1 and (not how.watch or await attempt.application.is_mute()):
+        if flow.acknowledged != 1 and await attempt.application.is_mute():
             return attempt.undecided(f"{name}: data is acknowledged with or without it")
+        tally.note(name, flow, watched=watch)
         return attempt.passed(f"{name}: rejected")
 
 
