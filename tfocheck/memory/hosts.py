@@ -14,8 +14,11 @@ from typing import Literal, Protocol
 
 from tfocheck.memory.impairment import TO_CLIENT
 from tfocheck.memory.tracking import Tracked, client_first, ends_of
+from tfocheck.reference.applications import Make
 from tfocheck.reference.header import reset_for
+from tfocheck.reference.http import serve_http
 from tfocheck.reference.listener import PENDING_LIMIT, ReferenceServer
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.wire.segment import Segment
 
 PORT = 8080
@@ -187,13 +190,27 @@ def reference_host(
     cookie_key: bytes | None = None,
     rng: random.Random | None = None,
     pending_limit: int = PENDING_LIMIT,
+    variations: Variations = USUAL,
+    application: Make = serve_http,
+    backlog: int | None = None,
 ) -> Host:
     """A machine as in the lab: the reference server on PORT, and on OFF_PORT without Fast Open."""
     chosen = tuple(faults)
-    server = ReferenceServer(
-        PORT, chosen, pending_limit=pending_limit, cookie_key=cookie_key, rng=rng
+    on, off = (
+        ReferenceServer(
+            port,
+            chosen,
+            fast_open=port == PORT,
+            pending_limit=pending_limit,
+            cookie_key=cookie_key,
+            rng=rng,
+            variations=variations,
+            backlog=backlog,
+            application=application,
+        )
+        for port in (PORT, OFF_PORT)
     )
-    return Host({PORT: server, OFF_PORT: off_server(chosen, rng)})
+    return Host({PORT: on, OFF_PORT: off})
 
 
 def off_server(faults: Iterable[str] = (), rng: random.Random | None = None) -> ReferenceServer:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tfocheck.reference.application import Application
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.reference.header import Header, reset_for
 from tfocheck.reference.opening import Opening, SynData
-from tfocheck.reference.receiver import Application, Receiver
-from tfocheck.reference.sender import Chunk, Sender, distance
+from tfocheck.reference.receiver import Receiver
+from tfocheck.reference.sender import Sender, distance
 from tfocheck.reference.states import (
     AFTER_ITS_ACK,
     AFTER_OUR_FIN,
@@ -28,8 +29,10 @@ from tfocheck.reference.states import (
     State,
 )
 from tfocheck.reference.timers import Timers
+from tfocheck.reference.variations import USUAL, Variations
+from tfocheck.reference.writer import Writer
 from tfocheck.wire.numbers import SEQUENCE_SPACE
-from tfocheck.wire.options import MAX_OPTION_BYTES, Option
+from tfocheck.wire.options import MAX_OPTION_BYTES
 from tfocheck.wire.segment import Flags, Segment
 
 
@@ -45,6 +48,7 @@ class Connection:
         application: Application,
         faults: ActiveFaults,
         now: float,
+        variations: Variations = USUAL,
     ) -> None:
         self.state = State.SYN_RECEIVED
         self.was_reset = False
@@ -52,13 +56,14 @@ class Connection:
         self._opening = opening
         self._application = application
         self._faults = faults
-        self._syn_data = SynData(syn, opening, application, faults)
+        self._syn_data = SynData(syn, opening, application, faults, variations)
         # RCV.NXT is behind the SYN and, with FastOpened, behind what is taken of its data.
         behind = (syn.seq + 1 + len(self._syn_data.taken)) % SEQUENCE_SPACE
         self._receiver = Receiver(behind, application)
-        self._header = Header(syn, isn, faults)
-        self._sender = Sender(isn, self._header.segment_size, syn, faults)
-        self._timers = Timers(now)
+        self._header = Header(syn, isn, faults, variations)
+        self._sender = Sender(isn, self._header.segment_size, syn, faults, variations)
+        self._timers = Timers(now, delays_acks=variations.delays_acks)
+        self._write = Writer(self._header, self._receiver, self._sender, self._timers)
         self._fin_queued = False
 
     # What the listener asks
@@ -71,7 +76,7 @@ class Connection:
     @property
     def deadline(self) -> float:
         """When ``fire`` is due, on the clock that ``now`` comes from."""
-        return self._timers.deadline
+        return min(self._timers.deadline, self._application.deadline)
 
     def is_repeat_of_its_syn(self, segment: Segment) -> bool:
         """A SYN with this connection's ISN while the handshake is not done."""
@@ -91,13 +96,12 @@ class Connection:
 
     def open(self, now: float) -> list[Segment]:
         """The SYN-ACK, and right behind it what the application answers to accepted data."""
+        self._application.at(now)
+        if self._opening.fast_opened:
+            self._application.accepted()
         self._syn_data.deliver_at_once()
         early_answer = self._transmit(now)
-        return [self._syn_ack(now, self._opening.option), *early_answer]
-
-    def _syn_ack(self, now: float, fast_open: Option | None, payload: bytes = b"") -> Segment:
-        receiver = self._receiver
-        return self._header.syn_ack(now, receiver.nxt, receiver.window, fast_open, payload)
+        return [self._write.syn_ack(now, self._opening.option), *early_answer]
 
     def _receive_repeated_syn(self, segment: Segment, now: float) -> list[Segment]:
         """The client did not get the SYN-ACK; it may ask again bare (RFC 7413 section 4.2.2).
@@ -112,13 +116,14 @@ class Connection:
                 return self._abort(now)
             if "delivers-copy" in self._faults:
                 self._application.receive(segment.payload)
-                return [self._syn_ack(now, None), *self._transmit(now)]
-        return [self._syn_ack(now, None)]
+                return [self._write.syn_ack(now, None), *self._transmit(now)]
+        return [self._write.syn_ack(now, None)]
 
     # Segment arrives, RFC 9293 section 3.10.7.4
 
     def receive(self, segment: Segment, now: float) -> list[Segment]:
         """Process one segment of this connection; returns what to send."""
+        self._application.at(now)
         if self.is_repeat_of_its_syn(segment):
             return self._receive_repeated_syn(segment, now)
         if "ignores-fin" in self._faults:
@@ -126,13 +131,13 @@ class Connection:
         # First: the sequence number.
         is_old = self._header.is_old_duplicate(segment)
         if is_old or not self._receiver.is_acceptable(segment):
-            return [] if segment.is_reset else [self._ack(now)]
+            return [] if segment.is_reset else [self._write.ack(now)]
         self._timers.heard(now)
         # Second: RST. Fourth: SYN.
         if segment.is_reset:
             return self._receive_reset(segment, now)
         if segment.flags & Flags.SYN:
-            return [self._ack(now)]  # RFC 5961 section 4.2
+            return [self._write.ack(now)]  # RFC 5961 section 4.2
         return self._receive_acknowledging(segment, now)
 
     def _receive_acknowledging(self, segment: Segment, now: float) -> list[Segment]:
@@ -148,7 +153,7 @@ class Connection:
                 return [reset_for(segment)]
             self._establish(segment)
         elif not is_sent:
-            return [self._ack(now)]
+            return [self._write.ack(now)]
         return self._receive_established(segment, now)
 
     def _receive_established(self, segment: Segment, now: float) -> list[Segment]:
@@ -160,13 +165,16 @@ class Connection:
                 self._enter(AFTER_PEERS_FIN[self.state], now)
         replies += self._transmit(now)
         if segment.sequence_length and not replies and self.state is not State.CLOSED:
-            replies.append(self._ack(now))
+            # Of two segments in a row the second is acknowledged at once, and FINs are.
+            may_wait = self.state is State.ESTABLISHED and self._receiver.ends_with(segment)
+            if not may_wait or not self._timers.delay_ack(now):
+                replies.append(self._write.ack(now))
         return replies
 
     def _receive_reset(self, segment: Segment, now: float) -> list[Segment]:
         # RFC 5961 section 3.2: only the exact number resets; a guess within the window is asked.
         if segment.seq != self._receiver.nxt:
-            return [self._ack(now)]
+            return [self._write.ack(now)]
         self.was_reset = True
         return self._close()
 
@@ -176,6 +184,8 @@ class Connection:
         self._sender.handshake_done(syn_ack_was_lost=self._timers.has_repeated)
         self._timers.handshake_done()
         self._sender.update_window(segment, self._header.window(segment))
+        if not self._opening.fast_opened:
+            self._application.accepted()
         self._syn_data.deliver_at_handshake()
 
     def _receive_ack(self, segment: Segment, now: float) -> list[Segment]:
@@ -190,7 +200,7 @@ class Connection:
             self._timers.peer_answers()
         if sender.fin_acknowledged:
             self._enter(AFTER_ITS_ACK.get(self.state, self.state), now)
-        return [self._data(now, lost)] if lost else []
+        return [self._write.data(now, lost)] if lost else []
 
     # Sending
 
@@ -198,10 +208,12 @@ class Connection:
         """Everything that may be sent now."""
         if not self._may_transmit():
             return []
+        if self._application.aborts:
+            return self._abort(now)
         if not self._fin_queued:
             self._sender.queue(self._application.read(self._sender.room))
             self._fin_queued = self._application.finished
-        segments = [self._data(now, chunk) for chunk in self._sender.chunks()]
+        segments = [self._write.data(now, chunk) for chunk in self._sender.chunks()]
         # RFC 9293 section 3.10.4: with data to send, CLOSE waits for the handshake to end.
         if self._fin_queued and self.state is not State.SYN_RECEIVED:
             segments += self._fin(now)
@@ -219,28 +231,19 @@ class Connection:
         if seq is None:
             return []
         self._enter(AFTER_OUR_FIN.get(self.state, self.state), now)
-        return [self._segment(now, Flags.FIN | Flags.ACK, seq)]
-
-    def _data(self, now: float, chunk: Chunk) -> Segment:
-        flags = Flags.ACK | Flags.PSH if chunk.is_last else Flags.ACK
-        return self._segment(now, flags, chunk.seq, chunk.data)
-
-    def _ack(self, now: float) -> Segment:
-        return self._segment(now, Flags.ACK, self._sender.max)
-
-    def _segment(self, now: float, flags: Flags, seq: int, payload: bytes = b"") -> Segment:
-        receiver = self._receiver
-        return self._header.segment(now, flags, seq, receiver.nxt, receiver.window, payload)
+        return [self._write.segment(now, Flags.FIN | Flags.ACK, seq)]
 
     # Timers
 
     def fire(self, now: float) -> list[Segment]:
         """What is due at ``now``: a retransmission, a window probe, or the end of patience."""
+        self._application.at(now)
         if self._timers.is_idle(now):
             # A client that still believes in the connection is told; other endings are quiet.
             return self._abort(now) if self.state in MAY_ANSWER else self._close()
         if not self._timers.is_due(now):
-            return []
+            said = self._transmit(now)  # the application may have waited for its time
+            return [self._write.ack(now)] if self._timers.is_ack_due(now) else said
         if self.state is State.SYN_RECEIVED:
             return self._repeat_syn_ack(now)
         if not self._timers.repeat(now):
@@ -250,7 +253,7 @@ class Connection:
         if segments:
             return segments
         probe = self._sender.probe()
-        return [self._data(now, probe)] if probe else []
+        return [self._write.data(now, probe)] if probe else []
 
     def _repeat_syn_ack(self, now: float) -> list[Segment]:
         """RFC 7413 section 4.2.2: a repeated SYN-ACK has neither data nor Fast Open option."""
@@ -260,25 +263,27 @@ class Connection:
         if "repeats-data" in self._faults and self._opening.fast_opened:
             room = self._header.segment_size - MAX_OPTION_BYTES
             payload = self._sender.start(min(room, self._sender.window))
-        return [self._syn_ack(now, self._opening.repeated_option, payload)]
+        return [self._write.syn_ack(now, self._opening.repeated_option, payload)]
 
     # Endings
 
     def _enter(self, state: State, now: float) -> None:
         self.state = state
         if state is State.TIME_WAIT:
+            self._application.closed()
             self._timers.wait_for_time_wait(now)
         elif state is State.CLOSED:
             self._close()
 
     def _close(self) -> list[Segment]:
         self.state = State.CLOSED
+        self._application.closed()
         self._timers.stop()
         self._sender.clear()
         return []
 
     def _abort(self, now: float) -> list[Segment]:
-        reset = self._segment(now, Flags.RST | Flags.ACK, self._sender.max)
+        reset = self._write.reset(now)
         self._close()
         return [reset]
 

@@ -3,7 +3,8 @@
 Rules that hold here:
 
 * A cookie is a keyed MAC over the client's and the server's address, and nothing else: it proves
-  that the client received it at its address, from any port, and it keeps no state.
+  that the client received it at its address, from any port, and it keeps no state. A fresh one
+  begins with a nonce that the MAC covers as well.
 * Keys are rotated: cookies of the previous key are still honoured, new ones use the primary key.
 """
 
@@ -13,16 +14,17 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import random
 from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
 
 from tfocheck.reference.faults import ActiveFaults
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.options import END_OF_LIST, MAX_COOKIE_BYTES, MIN_COOKIE_BYTES, FastOpen
 from tfocheck.wire.segment import Segment
 
-COOKIE_BYTES = 8
 _KEY_BYTES = 16
 _REMEMBERED_COOKIES = 4096
 
@@ -30,8 +32,16 @@ _REMEMBERED_COOKIES = 4096
 class CookieMaker:
     """Issues cookies and tells its own from others (``IsCookieValid`` of section 4.1.2)."""
 
-    def __init__(self, faults: ActiveFaults, key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        faults: ActiveFaults,
+        key: bytes | None = None,
+        variations: Variations = USUAL,
+        rng: random.Random | None = None,
+    ) -> None:
         self._faults = faults
+        self._variations = variations
+        self._rng = rng or random.SystemRandom()
         self._keys = [key or os.urandom(_KEY_BYTES)]
         self._issued: OrderedDict[bytes, None] = OrderedDict()
 
@@ -41,7 +51,8 @@ class CookieMaker:
 
     def issue(self, syn: Segment) -> bytes:
         """The cookie for the sender of this SYN, under the primary key."""
-        cookie = self._cookie(syn, self._keys[0])
+        nonce = self._rng.randbytes(self._variations.nonce_bytes)
+        cookie = self._cookie(syn, self._keys[0], nonce)
         if "ignores-source" in self._faults:
             self._issued[cookie] = None
             if len(self._issued) > _REMEMBERED_COOKIES:
@@ -54,13 +65,17 @@ class CookieMaker:
 
     def is_own(self, syn: Segment, cookie: bytes) -> bool:
         """Whether it is exactly the cookie that we issue to the sender, under either key."""
-        return any(hmac.compare_digest(cookie, self._cookie(syn, key)) for key in self._keys)
+        own = (self._cookie(syn, key, self._nonce(cookie)) for key in self._keys)
+        return any(hmac.compare_digest(cookie, each) for each in own)
 
     def is_current(self, syn: Segment, cookie: bytes) -> bool:
         """False for a cookie of the key before the primary, which will not be valid for long."""
-        return hmac.compare_digest(cookie, self._cookie(syn, self._keys[0]))
+        return hmac.compare_digest(cookie, self._cookie(syn, self._keys[0], self._nonce(cookie)))
 
-    def _cookie(self, syn: Segment, key: bytes) -> bytes:
+    def _nonce(self, cookie: bytes) -> bytes:
+        return cookie[: self._variations.nonce_bytes]
+
+    def _cookie(self, syn: Segment, key: bytes, nonce: bytes) -> bytes:
         client, server = _packed(syn.source), _packed(syn.destination)
         if "cookie-is-address" in self._faults:
             return client * 2 if len(client) == 4 else client
@@ -69,18 +84,21 @@ class CookieMaker:
         port = syn.source_port.to_bytes(2) if "binds-port" in self._faults else b""
         if "many-keys" in self._faults and syn.source_port % 3 == 0:
             key = bytes(byte ^ 0xFF for byte in key)
-        mac = hashlib.blake2s(client + server + port, key=key)
-        return mac.digest()[: self._size()]
+        mac = hashlib.blake2s(nonce + client + server + port, key=key)
+        return (nonce + mac.digest())[: self.size]
 
-    def _size(self) -> int:
+    @property
+    def size(self) -> int:
+        """The length of a cookie in bytes."""
         sizes = {"odd-cookie": 7, "short-cookie": 2, "long-cookie": 18}
-        return next((size for fault, size in sizes.items() if fault in self._faults), COOKIE_BYTES)
+        faulty = (size for fault, size in sizes.items() if fault in self._faults)
+        return next(faulty, self._variations.cookie_bytes)
 
     def _is_forgery_accepted(self, syn: Segment, cookie: bytes) -> bool:
         """The faults of section 4.2.2 step 3: what else passes for a valid cookie."""
         faults, client = self._faults, _packed(syn.source)
         size = len(cookie)
-        own = self._cookie(syn, self._keys[0])
+        own = self._cookie(syn, self._keys[0], self._nonce(cookie))
         constants = (bytes(size), b"\xff" * size, (client * 4)[:size])
         return (
             "accepts-any-cookie" in faults
@@ -102,13 +120,17 @@ def _packed(address: str) -> bytes:
     return ipaddress.ip_address(address).packed
 
 
-def read_fast_open(syn: Segment, cookies: CookieMaker, faults: ActiveFaults) -> FastOpen | None:
+def read_fast_open(
+    syn: Segment, cookies: CookieMaker, faults: ActiveFaults, variations: Variations
+) -> FastOpen | None:
     """The Fast Open option of a SYN, if section 4.1.1 lets the server see it.
 
     That is a request (no cookie) or a cookie of 4 to 16 bytes and even length; an option of any
     other length is ignored as if it were not there.
     """
     found = _find(syn, faults)
+    if found is not None and variations.old_kind_only and not found.experimental:
+        return None
     if found is None or found.has_legal_cookie:
         return found
     if found.is_request:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.reference.sender import distance
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import Option
@@ -25,15 +26,19 @@ _DEFAULT_MSS4, _DEFAULT_MSS6 = 536, 1220
 class Header:
     """What a SYN negotiated for a connection, and the segments that follow from it."""
 
-    def __init__(self, syn: Segment, isn: int, faults: ActiveFaults) -> None:
+    def __init__(
+        self, syn: Segment, isn: int, faults: ActiveFaults, variations: Variations = USUAL
+    ) -> None:
         self._syn = syn
         self._isn = isn
         self._faults = faults
         offered = syn.option_list
         self._is_ipv6 = ":" in syn.source
         self._own_mss = _OWN_MSS6 if self._is_ipv6 else _OWN_MSS4
-        self._scale = offered.window_scale
-        stamps = offered.timestamps
+        self._scale = offered.window_scale if variations.window_scale else None
+        is_permitted = offered.find(tcp_options.SACK_PERMITTED) is not None
+        self._permits_sack = variations.sack_permitted and is_permitted
+        stamps = offered.timestamps if variations.timestamps else None
         self._recent_stamp = stamps[0] if stamps else None
         self._stamp_offset = isn ^ 0x5C0FFEE
         self._last_ack_sent = 0
@@ -81,6 +86,8 @@ class Header:
     ) -> Segment:
         """The SYN-ACK, with that Fast Open option."""
         options = [tcp_options.mss(self._own_mss)]
+        if self._permits_sack:
+            options += [*[tcp_options.no_operation()] * 2, tcp_options.sack_permitted()]
         if self._recent_stamp is not None:
             echo = 0 if "wrong-tsecr" in self._faults else self._recent_stamp
             options += [tcp_options.no_operation()] * 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from tfocheck.reference.answer import ANSWER, HOSTILE, HOSTILE_STATUS
+from tfocheck.reference.application import Application
 
 MAX_HEAD_BYTES = 16_384
 MAX_BODY_BYTES = 1 << 20
@@ -27,7 +28,7 @@ class _MalformedError(ValueError):
     """The bytes are no request."""
 
 
-class HttpConversation:
+class HttpConversation(Application):
     """One connection's requests and answers: feed ``receive``, drain ``read``."""
 
     def __init__(self) -> None:
@@ -166,6 +167,11 @@ class HttpConversation:
         repeats = (start + size) // len(_PATTERN) + 1
         self._body_sent += size
         return (_PATTERN * repeats)[start : start + size]
+
+
+def serve_http(_client: str) -> HttpConversation:
+    """What a connection is served by, unless something else is said."""
+    return HttpConversation()
 
 
 def _fields(lines: list[bytes]) -> dict[bytes, list[bytes]]:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from tfocheck.reference.application import Application
 from tfocheck.reference.connection import Connection
-from tfocheck.reference.cookie import COOKIE_BYTES, CookieMaker
+from tfocheck.reference.cookie import CookieMaker
 from tfocheck.reference.faults import ActiveFaults
-from tfocheck.reference.header import reset_for
-from tfocheck.reference.http import HttpConversation
+from tfocheck.reference.header import Header, reset_for
+from tfocheck.reference.http import serve_http
 from tfocheck.reference.opening import Opening
 from tfocheck.reference.procedure import Procedure
+from tfocheck.reference.receiver import RECEIVE_BUFFER
+from tfocheck.reference.syn_cookies import SynCookieMaker
 from tfocheck.reference.table import ConnectionTable, Peer
+from tfocheck.reference.variations import USUAL, SynCookies, Variations
+from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import (
     END_OF_LIST,
     MAX_OPTION_BYTES,
@@ -39,6 +44,8 @@ RESET_COUNTS_SECONDS = 60.0
 
 MAX_CONNECTIONS = 1024
 
+_SYN_COOKIE_KEY_BYTES = 16
+
 _KNOWN_KINDS = {
     END_OF_LIST,
     NO_OPERATION,
@@ -55,7 +62,10 @@ class ReferenceServer:
 
     ``fast_open`` is the RFC's FastOpenEnabled; ``pending_limit`` the system limit of
     PendingFastOpenRequests; ``cookie_key`` and ``rng`` (ISNs, bogus cookies) make a run repeatable.
-    ``now`` is in seconds, on any clock that does not run backwards.
+    ``variations`` is what it makes of the RFCs' liberties; ``application`` makes what serves a
+    connection, given the client's address; ``backlog`` is how many ordinary SYNs may wait for the
+    handshake's end, None for any number. ``now`` is in seconds, on any clock that does not run
+    backwards.
     """
 
     def __init__(
@@ -68,13 +78,22 @@ class ReferenceServer:
         max_connections: int = MAX_CONNECTIONS,
         cookie_key: bytes | None = None,
         rng: random.Random | None = None,
+        variations: Variations = USUAL,
+        application: Callable[[str], Application] = serve_http,
+        backlog: int | None = None,
     ) -> None:
         self._port = port
         self._faults = ActiveFaults(faults)
         self._pending_limit = pending_limit
         self._rng = rng or random.SystemRandom()
-        self._cookies = CookieMaker(self._faults, cookie_key)
-        self._procedure = Procedure(self._faults, self._cookies, self._rng, fast_open=fast_open)
+        self._variations = variations
+        self._application = application
+        self._backlog = backlog
+        self._cookies = CookieMaker(self._faults, cookie_key, variations, self._rng)
+        self._procedure = Procedure(
+            self._faults, variations, self._cookies, self._rng, fast_open=fast_open
+        )
+        self._syn_cookies = SynCookieMaker(self._rng.randbytes(_SYN_COOKIE_KEY_BYTES))
         self._table = ConnectionTable(max_connections)
         # When each reset request stops counting. More of them than the limit make no difference.
         self._resets: deque[float] = deque(maxlen=max(pending_limit, 1))
@@ -131,7 +150,7 @@ class ReferenceServer:
         if segment.is_reset:
             return []
         if segment.flags & Flags.ACK:
-            return [reset_for(segment)]
+            return self._listen_to_ack(peer, segment, now)
         return self._listen_to_syn(peer, segment, now) if segment.flags & Flags.SYN else []
 
     def _listen_to_syn(self, peer: Peer, segment: Segment, now: float) -> list[Segment]:
@@ -139,22 +158,63 @@ class ReferenceServer:
             return [reset_for(segment)]
         if self._drops_syn(segment, now):
             return []
+        if self._backlog_is_full:
+            # Linux comes to Fast Open only behind this.
+            if self._variations.syn_cookies is SynCookies.NEVER:
+                return []
+            return [self._syn_cookie(segment, now)]
         opening = self._procedure.decide(segment, is_full=self._is_full(now))
         if self._ignores_empty_opening(segment, opening):
             return []
         return self._open(peer, segment, opening, now)
 
     def _open(self, peer: Peer, syn: Segment, opening: Opening, now: float) -> list[Segment]:
+        connection = self._new_connection(peer, syn, opening, self._rng.getrandbits(32), now)
+        replies = connection.open(now)
+        self._note(peer, connection, now)
+        return replies
+
+    def _new_connection(
+        self, peer: Peer, syn: Segment, opening: Opening, isn: int, now: float
+    ) -> Connection:
         connection = Connection(
             syn,
             opening,
-            isn=self._rng.getrandbits(32),
-            application=HttpConversation(),
+            isn=isn,
+            application=self._application(peer[0]),
             faults=self._faults,
             now=now,
+            variations=self._variations,
         )
         self._table.add(peer, connection)
-        replies = connection.open(now)
+        return connection
+
+    # SYN cookies
+
+    @property
+    def _backlog_is_full(self) -> bool:
+        if self._variations.syn_cookies is SynCookies.ALWAYS:
+            return True
+        return self._backlog is not None and self._table.half_open >= self._backlog
+
+    def _syn_cookie(self, syn: Segment, now: float) -> Segment:
+        """A SYN-ACK for what is forgotten at once: MSS is its only option."""
+        reduced, isn = self._syn_cookies.reduced(syn), self._syn_cookies.isn(syn)
+        header = Header(reduced, isn, self._faults)
+        return header.syn_ack(now, (syn.seq + 1) % SEQUENCE_SPACE, RECEIVE_BUFFER, None, b"")
+
+    def _listen_to_ack(self, peer: Peer, segment: Segment, now: float) -> list[Segment]:
+        """An ACK for nothing that is remembered: it may bring back a SYN cookie."""
+        is_possible = self._backlog is not None or (
+            self._variations.syn_cookies is SynCookies.ALWAYS
+        )
+        syn = self._syn_cookies.syn_of(segment) if is_possible else None
+        if syn is None:
+            return [reset_for(segment)]
+        isn = (segment.ack - 1) % SEQUENCE_SPACE
+        connection = self._new_connection(peer, syn, Opening(), isn, now)
+        connection.open(now)  # its SYN-ACK was sent long ago
+        replies = connection.receive(segment, now)
         self._note(peer, connection, now)
         return replies
 
@@ -164,7 +224,7 @@ class ReferenceServer:
         faults = self._faults
         if "dies-on-bad-length" in faults and syn.option_list.malformed:
             self._dead = True
-        if "dies-on-length" in faults and _has_long_cookie(syn):
+        if "dies-on-length" in faults and self._has_long_cookie(syn):
             self._dead = True
         return (
             self._dead
@@ -172,6 +232,11 @@ class ReferenceServer:
             or ("drops-crowded-syn" in faults and len(syn.options) == MAX_OPTION_BYTES)
             or ("refuses-when-full" in faults and self._is_full(now))
         )
+
+    def _has_long_cookie(self, syn: Segment) -> bool:
+        found = syn.fast_open
+        is_legal = found is not None and found.has_legal_cookie
+        return found is not None and is_legal and len(found.cookie) > self._cookies.size
 
     def _ignores_empty_opening(self, syn: Segment, opening: Opening) -> bool:
         return "needs-data" in self._faults and opening.fast_opened and not syn.payload
@@ -201,8 +266,3 @@ def _has_unknown_option(syn: Segment) -> bool:
         option.kind not in _KNOWN_KINDS and FastOpen.from_option(option) is None
         for option in syn.option_list.options
     )
-
-
-def _has_long_cookie(syn: Segment) -> bool:
-    found = syn.fast_open
-    return found is not None and found.has_legal_cookie and len(found.cookie) > COOKIE_BYTES

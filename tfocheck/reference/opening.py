@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tfocheck.reference.application import Application
 from tfocheck.reference.faults import ActiveFaults
-from tfocheck.reference.receiver import Application
+from tfocheck.reference.variations import Variations
 from tfocheck.wire.options import Option
 from tfocheck.wire.segment import Segment
 
@@ -34,17 +35,24 @@ class SynData:
     """The data of one SYN and the application that it is for."""
 
     def __init__(
-        self, syn: Segment, opening: Opening, application: Application, faults: ActiveFaults
+        self,
+        syn: Segment,
+        opening: Opening,
+        application: Application,
+        faults: ActiveFaults,
+        variations: Variations,
     ) -> None:
         self._syn = syn
         self._opening = opening
         self._application = application
         self._faults = faults
+        self._variations = variations
         self.taken = self._data_to_take()
         """What is acknowledged of it."""
 
     def _data_to_take(self) -> bytes:
-        data = self._syn.payload if self._opening.fast_opened else b""
+        is_taken = self._opening.fast_opened or self._variations.keeps_plain_data
+        data = self._syn.payload if is_taken else b""
         return data[: len(data) // 2] if "partial-ack" in self._faults else data
 
     @property
@@ -59,7 +67,8 @@ class SynData:
     @property
     def may_be_answered(self) -> bool:
         """Step 6: with FastOpened, data may be sent before the handshake ends."""
-        return self._opening.fast_opened or self._answers_rejected
+        may = self._opening.fast_opened and self._variations.answers_early
+        return may or self._answers_rejected
 
     @property
     def _answers_rejected(self) -> bool:
@@ -67,14 +76,14 @@ class SynData:
 
     def deliver_at_once(self) -> None:
         """Step 4, with the SYN: buffer the data and notify the application."""
-        if "holds-data" not in self._faults:
+        if self._opening.fast_opened and "holds-data" not in self._faults:
             self._deliver()
         if self._answers_rejected:
             self._application.receive(self._syn.payload)
 
     def deliver_at_handshake(self) -> None:
-        """What some faults keep until the handshake is done."""
-        if self._opening.fast_opened and "holds-data" in self._faults:
+        """What is kept until the handshake is done."""
+        if not self._opening.fast_opened or "holds-data" in self._faults:
             self._deliver()
         if self._opening.rejected and "delivers-rejected-data" in self._faults:
             self._application.receive(self._syn.payload)

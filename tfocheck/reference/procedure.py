@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 
-from tfocheck.reference.cookie import COOKIE_BYTES, CookieMaker, read_fast_open
+from tfocheck.reference.cookie import CookieMaker, read_fast_open
 from tfocheck.reference.faults import ActiveFaults
 from tfocheck.reference.opening import Opening
+from tfocheck.reference.variations import Variations
 from tfocheck.wire.options import FastOpen, Option
 from tfocheck.wire.segment import Segment
 
@@ -18,9 +19,16 @@ class Procedure:
     """``fast_open`` is the RFC's FastOpenEnabled; ``rng`` makes bogus cookies."""
 
     def __init__(
-        self, faults: ActiveFaults, cookies: CookieMaker, rng: random.Random, *, fast_open: bool
+        self,
+        faults: ActiveFaults,
+        variations: Variations,
+        cookies: CookieMaker,
+        rng: random.Random,
+        *,
+        fast_open: bool,
     ) -> None:
         self._faults = faults
+        self._variations = variations
         self._cookies = cookies
         self._rng = rng
         self._is_enabled = fast_open or "answers-when-off" in faults
@@ -35,7 +43,7 @@ class Procedure:
         # Step 2 goes to step 5 without a look at the cookie; Linux gives no new one then either.
         if is_full and "no-limit" not in self._faults:
             return Opening()
-        option = read_fast_open(syn, self._cookies, self._faults)
+        option = read_fast_open(syn, self._cookies, self._faults, self._variations)
         if self._may_open(syn, option):
             return self._acceptance(syn, option)
         return self._fallback(syn, option)
@@ -54,13 +62,14 @@ class Procedure:
     def _acceptance(self, syn: Segment, option: FastOpen | None) -> Opening:
         """Steps 4 and 5 with FastOpened: the SYN-ACK acknowledges the data.
 
-        It has an option only when the cookie's key is on its way out, which step 5 allows (MAY).
+        It has an option when the cookie's key is on its way out, which step 5 allows (MAY), or
+        when that is this server's habit.
         """
         reply = None
         if option is not None and self._needs_fresh_cookie(syn, option):
             reply = self._cookie_option(syn, option)
         if option is not None and "bad-refresh" in self._faults:
-            bogus = FastOpen(self._rng.randbytes(COOKIE_BYTES), option.experimental)
+            bogus = FastOpen(self._rng.randbytes(self._cookies.size), option.experimental)
             reply = bogus.to_option()
         repeated = None
         if "repeats-data" in self._faults:
@@ -70,6 +79,8 @@ class Procedure:
     def _needs_fresh_cookie(self, syn: Segment, option: FastOpen) -> bool:
         if option.is_request:
             return True  # accepted all the same: a fault, but the request was one
+        if self._variations.refreshes_cookies:
+            return True
         is_own = self._cookies.is_own(syn, option.cookie)
         return is_own and not self._cookies.is_current(syn, option.cookie)
 
@@ -80,7 +91,8 @@ class Procedure:
         """
         reply = None
         if option is not None:
-            reply = self._cookie_option(syn, option)
+            if option.is_request or self._variations.offers_on_fallback:
+                reply = self._cookie_option(syn, option)
         elif "volunteers-cookie" in self._faults and syn.fast_open is None:
             reply = self._cookie_option(syn, FastOpen())
         return Opening(

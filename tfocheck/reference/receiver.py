@@ -6,25 +6,12 @@ unread bytes are the receive window, so memory is bounded.
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from tfocheck.reference.application import Application
 from tfocheck.reference.sender import distance
 from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.segment import Flags, Segment
 
 RECEIVE_BUFFER = 65_535
-
-
-class Application(Protocol):
-    """What the connection serves; see ``HttpConversation``."""
-
-    @property
-    def unread(self) -> int: ...
-    @property
-    def finished(self) -> bool: ...
-    def receive(self, data: bytes) -> None: ...
-    def end(self) -> None: ...
-    def read(self, room: int) -> bytes: ...
 
 
 class Receiver:
@@ -46,6 +33,10 @@ class Receiver:
         if length == 0:
             return 0 <= start < window or start == 0
         return start < window and start + length > 0
+
+    def ends_with(self, segment: Segment) -> bool:
+        """Whether it was taken to its end, and nothing behind it."""
+        return distance(segment.seq + segment.sequence_length, self.nxt) == 0
 
     def take_text(self, segment: Segment) -> None:
         """Give the application the segment's text from RCV.NXT on, as far as the window reaches."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tfocheck.reference.faults import ActiveFaults
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.segment import Segment
 
@@ -42,7 +43,14 @@ class Sender:
     ``mss`` is what one segment may carry; the window of the SYN is never scaled.
     """
 
-    def __init__(self, isn: int, mss: int, syn: Segment, faults: ActiveFaults) -> None:
+    def __init__(
+        self,
+        isn: int,
+        mss: int,
+        syn: Segment,
+        faults: ActiveFaults,
+        variations: Variations = USUAL,
+    ) -> None:
         self._faults = faults
         self._mss = mss
         self.una = isn
@@ -55,7 +63,11 @@ class Sender:
         self._wl1, self._wl2 = syn.seq, isn
         self._duplicate_acks = 0
         # RFC 7413 section 4.2.2 step 6 names the limit of RFC 3390 for what goes out early.
-        self._cwnd = _NO_LIMIT if "floods" in faults else min(4 * mss, max(2 * mss, 4380))
+        self._cwnd = min(4 * mss, max(2 * mss, 4380))
+        if variations.initial_segments is not None:
+            self._cwnd = variations.initial_segments * mss
+        if "floods" in faults:
+            self._cwnd = _NO_LIMIT
         self._ssthresh = _NO_LIMIT
 
     @property

@@ -23,6 +23,7 @@ class ConnectionTable:
         self._limit = limit
         self._connections: OrderedDict[Peer, Connection] = OrderedDict()
         self._pending: set[Peer] = set()
+        self._half_open: set[Peer] = set()
         # (time, number, peer): a connection is looked at no later than its timer is due. That the
         # timer has moved further away shows only then.
         self._looks: list[tuple[float, int, Peer]] = []
@@ -37,6 +38,11 @@ class ConnectionTable:
         """How many are pending Fast Opens."""
         return len(self._pending)
 
+    @property
+    def half_open(self) -> int:
+        """How many wait for the handshake's end, pending Fast Opens not counted."""
+        return len(self._half_open)
+
     def get(self, peer: Peer) -> Connection | None:
         """The peer's connection."""
         return self._connections.get(peer)
@@ -50,6 +56,7 @@ class ConnectionTable:
         """The connection is over."""
         self._connections.pop(peer, None)
         self._pending.discard(peer)
+        self._half_open.discard(peer)
         self._look_at.pop(peer, None)
 
     def heard(self, peer: Peer) -> None:
@@ -72,6 +79,10 @@ class ConnectionTable:
         if connection.is_pending_fast_open:
             self._pending.add(peer)
             return False
+        if connection.state is State.SYN_RECEIVED:
+            self._half_open.add(peer)
+        else:
+            self._half_open.discard(peer)
         self._pending.discard(peer)
         return was_pending
 

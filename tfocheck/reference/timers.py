@@ -13,21 +13,26 @@ MAX_TIMEOUT = 60.0
 MAX_RETRANSMISSIONS = 8
 IDLE_SECONDS = 60.0
 
+ACK_DELAY = 0.04
+"""Seconds that an ACK waits for something to go with (RFC 9293 section 3.8.6.3: below 0.5)."""
+
 
 class Timers:
     """The retransmission timer and the idle timer; times are seconds on the clock of ``now``."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, delays_acks: bool = False) -> None:
         self._timeout = INITIAL_TIMEOUT
         self._retransmissions = 0
         self._repeat_at: float | None = now + SYN_ACK_TIMEOUTS[0]
         self._idle_at = now + IDLE_SECONDS
+        self._delays_acks = delays_acks
+        self._ack_at: float | None = None
 
     @property
     def deadline(self) -> float:
         """When one of them is due."""
-        repeat_at = self._repeat_at
-        return self._idle_at if repeat_at is None else min(repeat_at, self._idle_at)
+        times = (self._repeat_at, self._ack_at, self._idle_at)
+        return min(time for time in times if time is not None)
 
     @property
     def has_repeated(self) -> bool:
@@ -41,6 +46,21 @@ class Timers:
     def is_due(self, now: float) -> bool:
         """It is time to send something again."""
         return self._repeat_at is not None and now >= self._repeat_at
+
+    def delay_ack(self, now: float) -> bool:
+        """Whether what came may be acknowledged a little later; not while another waits for it."""
+        if not self._delays_acks or self._ack_at is not None:
+            return False
+        self._ack_at = now + ACK_DELAY
+        return True
+
+    def ack_sent(self) -> None:
+        """Whatever was sent acknowledged it."""
+        self._ack_at = None
+
+    def is_ack_due(self, now: float) -> bool:
+        """The ACK has waited long enough."""
+        return self._ack_at is not None and now >= self._ack_at
 
     def heard(self, now: float) -> None:
         """Something acceptable has come."""
@@ -85,7 +105,7 @@ class Timers:
 
     def stop(self) -> None:
         """Nothing is to be sent again."""
-        self._repeat_at = None
+        self._repeat_at = self._ack_at = None
 
     def wait_for_time_wait(self, now: float) -> None:
         """The TIME-WAIT state begins."""
