@@ -56,6 +56,11 @@ class TimeExceeded:
         return 0
 
     @property
+    def rest(self) -> int:
+        """What stands in the last four bytes of the message's header."""
+        return 0
+
+    @property
     def quote(self) -> bytes:
         """The quoted packet, from its IP header on, cut as Linux does."""
         return build(self.segment)[: _QUOTED6 if ":" in self.sender else _QUOTED4]
@@ -65,7 +70,7 @@ class TimeExceeded:
         """The whole message, from its own IP header on."""
         sender = ipaddress.ip_address(self.sender).packed
         receiver = ipaddress.ip_address(self.receiver).packed
-        message = struct.pack("!BBHI", self.icmp_type, self.code, 0, 0) + self.quote
+        message = struct.pack("!BBHI", self.icmp_type, self.code, 0, self.rest) + self.quote
         if len(sender) == 4:
             message = _with_checksum(message, 2)
             header = _HEADER4.pack(0x45, 0xC0, 20 + len(message), 0, 0, self.ttl, _ICMP, 0)
@@ -75,10 +80,35 @@ class TimeExceeded:
         return header + sender + receiver + _with_checksum(message, 2, pseudo)
 
 
+@dataclass(frozen=True)
+class TooBig(TimeExceeded):
+    """A router's word that a packet, which may not be fragmented, is larger than ``mtu`` bytes.
+
+    Source: RFC 1191 section 4, RFC 4443 section 3.2.
+    """
+
+    mtu: int = 0
+
+    @property
+    def icmp_type(self) -> int:
+        """3 of ICMP, 2 of ICMPv6."""
+        return 2 if ":" in self.sender else 3
+
+    @property
+    def code(self) -> int:
+        """Fragmentation was needed; ICMPv6 has a type of its own for it."""
+        return 0 if ":" in self.sender else 4
+
+    @property
+    def rest(self) -> int:
+        """The MTU."""
+        return self.mtu
+
+
 Packet = Segment | TimeExceeded
 
-Passage = tuple[Way, Segment]
-"""A segment and where it goes from here."""
+Passage = tuple[Way, Packet]
+"""A packet and where it goes from here: a router's message to the client, a segment either way."""
 
 
 class Box:
@@ -188,7 +218,9 @@ class Path:
     ) -> list[tuple[Way, Packet]]:
         ends: list[tuple[Way, Packet]] = []
         for way, segment in passages:
-            if way == TO_SERVER:
+            if not isinstance(segment, Segment):
+                ends.append((TO_CLIENT, self._through_boxes(place, segment)))
+            elif way == TO_SERVER:
                 ends += self._to_server(place + 1, segment, now)
             else:
                 ends += self._to_client(place - 1, segment, now)
@@ -196,7 +228,9 @@ class Path:
 
     def _time_exceeded(self, place: int, segment: Segment) -> TimeExceeded:
         router = self._hops[place].addresses[":" in segment.source]
-        error = TimeExceeded(router, segment, DEFAULT_TTL - place)
+        return self._through_boxes(place, TimeExceeded(router, segment, DEFAULT_TTL - place))
+
+    def _through_boxes(self, place: int, error: TimeExceeded) -> TimeExceeded:
         for hop in reversed(self._hops[:place]):
             if hop.box is not None:
                 error = hop.box.carry_error(error)
