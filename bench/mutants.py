@@ -409,6 +409,8 @@ def try_all(chosen: Sequence[Mutant], known: Known, jobs: int, folder: Path) -> 
         if code not in (KILLED, TIMED_OUT):
             how = "survived" if code == SURVIVED else f"broken ({code})"
             print(f"{how:13} {mutant}  [{len(known.about(mutant))} tests]", flush=True)
+        if len(ends) % 50 == 0:
+            print(f"... {len(ends)} of {len(chosen)} tried", flush=True)
     return ends
 
 

@@ -89,26 +89,214 @@ def test_who_gives_up_waiting_blocks_nobody() -> None:
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_a_turn_that_comes_with_the_cancellation_is_handed_on(exclusive: bool) -> None:
     async def script(lane: Lane) -> None:
-        release = asyncio.Event()
-
-        async def hold() -> None:
-            async with lane.exclusive():
-                await release.wait()
-
         async def stay() -> None:
             async with lane.exclusive() if exclusive else lane.shared():
-                await asyncio.sleep(10)
+                raise AssertionError("cancelled before it came in")
 
-        holder = asyncio.create_task(hold())
-        await asyncio.sleep(0)
-        waiting = asyncio.create_task(stay())
-        await asyncio.sleep(0)
-        release.set()
-        await holder
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
         async with lane.exclusive():
-            pass
+            waiting = asyncio.create_task(stay())
+            await asyncio.sleep(0)
+        # It has its turn now, and has not come in yet.
+        waiting.cancel()
+        behind = asyncio.create_task(_come_and_go(lane))
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.wait_for(behind, 1)
+
+    run(script)
+
+
+async def _come_and_go(lane: Lane) -> None:
+    async with lane.exclusive():
+        pass
+
+
+def test_nothing_joins_an_opening() -> None:
+    async def script(lane: Lane) -> None:
+        async with lane.opening():
+            shared = asyncio.create_task(lane.shared().__aenter__())
+            await asyncio.sleep(0.01)
+            assert not shared.done()
+            shared.cancel()
+            other = asyncio.create_task(lane.opening().__aenter__())
+            await asyncio.sleep(0.01)
+            assert not other.done()
+            other.cancel()
+
+    run(script)
+
+
+def test_a_lane_of_one_place_is_kept_in_order_of_arrival() -> None:
+    async def script(lane: Lane) -> None:
+        order: list[str] = []
+
+        async def stay(name: str, side: str) -> None:
+            async with getattr(lane, side)():
+                order.append(name)
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(
+            stay("a", "shared"),
+            stay("B", "opening"),
+            stay("c", "shared"),
+            stay("d", "shared"),
+            stay("E", "exclusive"),
+            stay("f", "shared"),
+        )
+        assert order == ["a", "B", "c", "d", "E", "f"]
+
+    run(script)
+
+
+def test_an_exclusive_stay_is_not_overtaken_where_there_are_places() -> None:
+    async def script(lane: Lane) -> None:
+        lane.prove(3)
+        order: list[str] = []
+
+        async def stay(name: str, side: str) -> None:
+            async with getattr(lane, side)():
+                order.append(name)
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(
+            stay("a", "shared"), stay("B", "exclusive"), stay("c", "shared"), stay("d", "opening")
+        )
+        assert order == ["a", "B", "c", "d"]
+
+    run(script)
+
+
+def test_pending_are_those_that_have_not_ended() -> None:
+    async def script(lane: Lane) -> None:
+        now = asyncio.get_running_loop().time
+        lane.begin_pending("one", now())
+        lane.begin_pending("two", now())
+        assert lane.pending == ["one", "two"]
+        lane.end_pending("one")
+        assert lane.pending == ["two"]
+        lane.end_pending("two")
+        lane.end_pending("two")
+        assert lane.pending == []
+
+    run(script)
+
+
+def test_others_count_if_they_were_pending_at_the_same_moment() -> None:
+    async def script(lane: Lane) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
+        for name in ("first", "second"):
+            lane.begin_pending(name, now())
+            await asyncio.sleep(1)
+            lane.end_pending(name)
+            await asyncio.sleep(0.1)
+        # One after the other: never two at a time.
+        assert lane.beside("rejected", began) == 1
+        assert lane.beside("first", began) == 1
+        assert lane.beside("second", began) == 1
+        assert lane.beside("rejected", now()) == 0
+        # Its end may be ended once only: a later one does not make it longer.
+        lane.end_pending("first")
+        assert lane.beside("rejected", began + 1.5) == 1
+
+    run(script)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.004, 1), (0.005, 4), (0.3, 4)])
+def test_from_five_milliseconds_on_several_are_opened_at_a_time(seconds: float, most: int) -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(seconds)
+        assert max(count for count, _ in await _together(lane, openings=6, shared=0)) == most
+
+    run(script)
+
+
+def test_however_many_are_proven_there_is_a_bound() -> None:
+    async def script(lane: Lane) -> None:
+        lane.widen_for(0.1)
+        lane.prove(8)
+        assert max(count for count, _ in await _together(lane, openings=40, shared=0)) == 16
+
+    run(script)
+
+
+def test_who_waits_already_comes_in_when_the_lane_widens() -> None:
+    async def script(lane: Lane) -> None:
+        inside: list[str] = []
+
+        async def stay(side: str) -> None:
+            async with getattr(lane, side)():
+                inside.append(side)
+                await asyncio.sleep(100)
+
+        stays = [asyncio.create_task(stay(side)) for side in ("opening", "opening")]
+        await asyncio.sleep(0.01)
+        assert inside == ["opening"]
+        lane.widen_for(0.1)
+        await asyncio.sleep(0.01)
+        assert inside == ["opening"] * 2
+        stays.append(asyncio.create_task(stay("shared")))
+        await asyncio.sleep(0.01)
+        assert inside == ["opening"] * 2
+        lane.prove(3)
+        await asyncio.sleep(0.01)
+        assert inside == ["opening", "opening", "shared"]
+        for each in stays:
+            each.cancel()
+        await asyncio.gather(*stays, return_exceptions=True)
+        await asyncio.wait_for(_come_and_go(lane), 1)
+
+    run(script)
+
+
+def test_fewer_places_than_known_prove_nothing() -> None:
+    async def script(lane: Lane) -> None:
+        lane.prove(4)
+        lane.prove(2)
+        assert lane.places == 4
+
+    run(script)
+
+
+@pytest.mark.parametrize(("others", "places"), [(3, 1), (4, 4), (5, 4)])
+def test_one_that_falls_back_beside_fewer_than_are_proven_shows_other_clients(
+    others: int, places: int
+) -> None:
+    async def script(lane: Lane) -> None:
+        lane.prove(4)
+        lane.narrow(others)
+        assert lane.places == places
+        lane.widen_for(1.0)
+        # With one place the lane does not grow again.
+        seen = await _together(lane, openings=8, shared=0)
+        assert max(count for count, _ in seen) == places
+
+    run(script)
+
+
+@pytest.mark.parametrize(("places", "waits"), [(1, True), (2, True), (3, False)])
+def test_with_places_to_spare_a_long_stay_disturbs_nobody(places: int, waits: bool) -> None:
+    async def script(lane: Lane) -> None:
+        lane.join("a")
+        stay = asyncio.create_task(lane.room_for_long())
+        await asyncio.sleep(0)
+        lane.prove(places)
+        await asyncio.sleep(0.01)
+        assert stay.done() is not waits
+        if not waits:
+            lane.narrow(1)
+            again = asyncio.create_task(lane.room_for_long())
+            await asyncio.sleep(0.01)
+            assert not again.done()
+            again.cancel()
+        stay.cancel()
+
+    run(script)
+
+
+def test_where_nobody_has_come_there_is_room() -> None:
+    async def script(lane: Lane) -> None:
+        await asyncio.wait_for(lane.room_for_long(), 1)
 
     run(script)
 

@@ -16,6 +16,7 @@ from tfocheck.memory.clock import START, VirtualClock
 from tfocheck.memory.hosts import Endpoint
 from tfocheck.server.session import Session
 from tfocheck.server.weighing import SILENCE_CHECKS, agree
+from tfocheck.wire.options import FastOpen
 from tfocheck.wire.segment import Segment
 
 PASS = Outcome(Verdict.PASS, "ack 1")
@@ -166,6 +167,42 @@ def test_one_control_without_an_answer_makes_a_silence_a_moments(unheard: int) -
     assert judged.outcome.verdict is Verdict.INCONCLUSIVE
 
 
+def stimulated(takes: Callable[[Segment, float], bool]) -> tuple[Outcome, int]:
+    """The outcome for a SYN with a cookie at a server that does not take every segment."""
+
+    async def attempt(part: Probe) -> Outcome:
+        async with part.beside_others("stimulus", FastOpen(b"forged!!")):
+            return PASS
+
+    async def script(session: Session) -> tuple[Outcome, int]:
+        probe = Probe(session, a_case())
+        outcome = await agree(session, probe, attempt, SYN)
+        behind = labels(session).count("control: plain SYN right behind it")
+        await session.finish()
+        assert all(flow.is_closed or flow.resets_sent for flow in session.flows if flow.syn_acks)
+        return outcome, behind
+
+    return in_session(script, Spoilt(reference(), takes))
+
+
+def test_a_plain_syn_right_behind_the_stimulus_must_be_answered_too() -> None:
+    outcome, behind = stimulated(lambda segment, _: segment.fast_open is None)
+    assert outcome.verdict is Verdict.FAIL
+    assert behind == SILENCE_CHECKS
+    last = 0.0
+
+    def takes(segment: Segment, now: float) -> bool:
+        """Nothing gets through for a moment after a stimulus: a rate limit."""
+        nonlocal last
+        if segment.fast_open is not None:
+            last = now
+        return now - last > 0.01
+
+    outcome, behind = stimulated(takes)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert behind == 1
+
+
 def test_when_nothing_is_answered_no_more_is_tried() -> None:
     judged = Judged([SILENT], endpoint=Nobody())
     assert judged.made == 6
@@ -249,9 +286,10 @@ def test_who_is_cancelled_leaves_no_attempt_running() -> None:
         question.cancel()
         with pytest.raises(asyncio.CancelledError):
             await question
+        await session.clock.sleep(0)
+        assert cancelled == 3
 
     in_session(script)
-    assert cancelled == 3
 
 
 def test_one_that_goes_wrong_ends_the_others() -> None:
@@ -275,9 +313,9 @@ def test_one_that_goes_wrong_ends_the_others() -> None:
         with pytest.raises(ZeroDivisionError):
             await agree(session, Probe(session, a_case()), attempt, Agreement())
         await session.clock.sleep(0)
+        assert ended == ["cancelled", "cancelled"]
 
     in_session(script)
-    assert ended == ["cancelled", "cancelled"]
 
 
 def test_a_should_is_a_warning_unless_attackers_get_in() -> None:
