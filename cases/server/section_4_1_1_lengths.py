@@ -122,7 +122,7 @@ async def odd_length(probe: Probe) -> Outcome:
     why="One byte is guessed within 256 SYNs, three within seventeen million. And whoever takes "
     "such an option for a request hands out cookies in reply to rubbish.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
-    faults=("treats-short-as-request",),
+    faults=("treats-short-as-request", "drops-short-option"),
     once=True,
     control=(Control.VALID_COOKIE,),
 )
@@ -148,7 +148,7 @@ async def too_short(probe: Probe) -> Outcome:
     why="Stacks keep a cookie in 16 bytes. One that takes a longer cookie may read, or write, "
     "beyond them: that is how parsers are broken into.",
     needs=(*FAST_OPEN_WORKS, "control.syn-data", "cookie.not-volunteered"),
-    faults=("treats-long-as-request",),
+    faults=("treats-long-as-request", "drops-long-option"),
     once=True,
     control=(Control.VALID_COOKIE,),
 )

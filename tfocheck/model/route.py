@@ -84,6 +84,12 @@ class Route:
         reached = self.echoes.get(stimulus, {})
         return max(self.echoes.get(PLAIN, {}), default=0) > max(reached, default=0)
 
+    def reaches_the_end(self, stimulus: str) -> bool:
+        """True if the stimulus is known to get as far as plain SYNs do: only the server is next."""
+        if self.reached_at == 1:
+            return True
+        return bool(self.echoes.get(stimulus)) and not self.stops_short(stimulus)
+
     def note_reached(self, stimulus: str, routers: set[str]) -> None:
         """These routers have answered a stimulus of another kind."""
         self.echoes[stimulus] = {

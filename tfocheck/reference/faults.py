@@ -26,6 +26,8 @@ FAULTS: dict[str, str] = {
     "accepts-odd": "accepts any cookie of odd length, 5 to 15 bytes",
     "treats-short-as-request": "answers a cookie of 1 to 3 bytes with a fresh cookie",
     "treats-long-as-request": "answers a cookie of more than 16 bytes with a fresh cookie",
+    "drops-short-option": "ignores SYNs with a cookie of 1 to 3 bytes",
+    "drops-long-option": "ignores SYNs with a cookie of more than 16 bytes",
     "resets-on-stray-option": "resets a connection on a Fast Open option outside a SYN",
     "needs-alignment": "sees the Fast Open option only at an even place in the header",
     "reads-past-eol": "reads on after End-of-Option-List",

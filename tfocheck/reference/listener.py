@@ -25,8 +25,10 @@ from tfocheck.reference.variations import USUAL, SynCookies, Variations
 from tfocheck.wire.numbers import SEQUENCE_SPACE
 from tfocheck.wire.options import (
     END_OF_LIST,
+    MAX_COOKIE_BYTES,
     MAX_OPTION_BYTES,
     MAXIMUM_SEGMENT_SIZE,
+    MIN_COOKIE_BYTES,
     NO_OPERATION,
     SACK,
     SACK_PERMITTED,
@@ -229,6 +231,8 @@ class ReferenceServer:
         return (
             self._dead
             or ("drops-unknown-option" in faults and _has_unknown_option(syn))
+            or ("drops-short-option" in faults and 0 < _cookie_bytes(syn) < MIN_COOKIE_BYTES)
+            or ("drops-long-option" in faults and _cookie_bytes(syn) > MAX_COOKIE_BYTES)
             or ("drops-crowded-syn" in faults and len(syn.options) == MAX_OPTION_BYTES)
             or ("refuses-when-full" in faults and self._is_full(now))
         )
@@ -266,3 +270,7 @@ def _has_unknown_option(syn: Segment) -> bool:
         option.kind not in _KNOWN_KINDS and FastOpen.from_option(option) is None
         for option in syn.option_list.options
     )
+
+
+def _cookie_bytes(syn: Segment) -> int:
+    return len(syn.fast_open.cookie) if syn.fast_open is not None else 0

@@ -79,13 +79,8 @@ class Opener:
         may be a repeated one, which has no option.
         """
         session = self._session
-        area = syn.options
         session.answerable.append(flow)
-        if area is None:
-            area = session.syn_options(*syn.fast_open, flow=flow, mss=syn.mss)
-        elif not isinstance(area, bytes):
-            area = area(flow.tsval)
-        await flow.send_syn(area, syn.data, window=syn.window)
+        await flow.send_syn(area_of(syn, session, flow), syn.data, window=syn.window)
         if self.twins is not None:
             self.twins.append(await session.send_plain_syn("control: plain SYN right behind it"))
         await session.await_syn_ack(flow)
@@ -234,3 +229,10 @@ def how_unanswered(flow: Flow) -> str:
     if flow.icmp is not None:
         return f"ICMP {flow.icmp.name} from {flow.icmp.sender}"
     return "no answer"
+
+
+def area_of(syn: Syn, session: Session, flow: Flow) -> bytes:
+    """The option area with which the flow sends this SYN."""
+    if syn.options is None:
+        return session.syn_options(*syn.fast_open, flow=flow, mss=syn.mss)
+    return syn.options if isinstance(syn.options, bytes) else syn.options(flow.tsval)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from tfocheck.engine.flow import Flow
 from tfocheck.model.case import Agreement, Outcome, Verdict
+from tfocheck.model.route import PLAIN
+from tfocheck.server import tracer
 from tfocheck.server.attempt import Attempt
 from tfocheck.server.opener import Syn
 from tfocheck.server.session import Session
@@ -97,8 +99,21 @@ async def _rejects_one(
         tally.made += 1
         return await _is_rejected(session, part, name, make(), how, tally)
 
-    # Silence is no acceptance: what refuses such a SYN may be a box on the way.
-    return await agree(session, whole, attempt, Agreement(need=need))
+    if not how.ignored:
+        # Silence is no acceptance: what refuses such a SYN may be a box on the way.
+        return await agree(session, whole, attempt, Agreement(need=need))
+    how_weighed = Agreement(need=need, unanswered=f"a SYN with {name}")
+    outcome = await agree(session, whole, attempt, how_weighed)
+    if outcome.verdict not in (Verdict.FAIL, Verdict.WARN) or outcome.conclusive:
+        return outcome
+    # It must be ignored, and gets no answer: is it the server that drops it?
+    route = await tracer.follow(session, whole, name, make())
+    if route.reaches_the_end(name):
+        return whole.breach(f"{outcome.seen}; it gets as far as plain SYNs do")
+    where = route.vanished(name) if route.echoes.get(PLAIN) else None
+    return whole.undecided(
+        f"{outcome.seen}; " + (f"it ends {where}" if where else "no router says")
+    )
 
 
 async def _is_rejected(

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from tfocheck.engine.flow import Flow
 from tfocheck.model.route import AFTER_OPEN, DATA, OPEN, OPTION, PLAIN, Echo, Route
 from tfocheck.server.attempt import Attempt
+from tfocheck.server.opener import Syn, area_of
 from tfocheck.server.session import Session
 from tfocheck.wire.evidence import Captured
 from tfocheck.wire.options import FastOpen
@@ -35,32 +36,33 @@ UNUSED_PORTS = (30_000, 32_768)
 class Tracer:
     """Sends the stimuli of one address, hop by hop."""
 
-    def __init__(self, session: Session, attempt: Attempt) -> None:
+    def __init__(self, session: Session, attempt: Attempt, known: Route | None = None) -> None:
         self._session = session
         self._attempt = attempt
-        self.route = Route()
+        self.route = known or Route()
 
     async def trace(self, *, cookie: bytes | None) -> Route:
         """Find the routers by plain SYNs, then see how the others fare there."""
         await self._find_routers()
         data = self._session.payload.data
-        stimuli: list[tuple[str, tuple[FastOpen, ...], bytes]] = [
-            (OPTION, (FastOpen(),), b""),
-            (DATA, (), data),
-        ]
+        stimuli = {OPTION: Syn((FastOpen(),)), DATA: Syn(data=data)}
         if cookie is not None:
-            stimuli.append((OPEN, (FastOpen(cookie),), data))
-        for name, fast_open, load in stimuli:
-            self.route.echoes[name] = {}
-            await self._send_to(sorted(self.route.echoes[PLAIN]), name, fast_open, load)
+            stimuli[OPEN] = Syn((FastOpen(cookie),), data=data)
+        for name, syn in stimuli.items():
+            await self.follow(name, syn)
         return self.route
+
+    async def follow(self, name: str, syn: Syn) -> None:
+        """See how a stimulus fares at the routers that plain SYNs have found."""
+        self.route.echoes[name] = {}
+        await self._send_to(sorted(self.route.echoes[PLAIN]), name, syn)
 
     async def _find_routers(self) -> None:
         self.route.echoes[PLAIN] = {}
         first = 1
         while first <= FARTHEST and self.route.reached_at is None:
             batch = range(first, min(first + FIRST_BATCH, FARTHEST + 1))
-            await self._send_to(batch, PLAIN, (), b"")
+            await self._send_to(batch, PLAIN, Syn())
             first = batch.stop
             if self.route.reached_at is None and not any(
                 ttl in self.route.echoes[PLAIN] for ttl in batch
@@ -71,29 +73,23 @@ class Tracer:
             for ttl in [ttl for ttl in plain if ttl >= self.route.reached_at]:
                 del plain[ttl]
 
-    async def _send_to(
-        self, ttls: Sequence[int], name: str, fast_open: tuple[FastOpen, ...], data: bytes
-    ) -> None:
+    async def _send_to(self, ttls: Sequence[int], name: str, syn: Syn) -> None:
         """Send the stimulus with each of these TTLs until it is answered, at most some times."""
         left = list(ttls)
         for pause in PAUSES:
             if not left:
                 return
             await self._session.clock.sleep(pause)
-            await asyncio.gather(*(self._send(ttl, name, fast_open, data) for ttl in left))
+            await asyncio.gather(*(self._send(ttl, name, syn) for ttl in left))
             reached = self.route.reached_at or FARTHEST + 1
             known = self.route.echoes[name]
             left = [ttl for ttl in left if ttl not in known and ttl < reached]
 
-    async def _send(
-        self, ttl: int, name: str, fast_open: tuple[FastOpen, ...], data: bytes
-    ) -> None:
+    async def _send(self, ttl: int, name: str, syn: Syn) -> None:
         session = self._session
         flow = self._attempt.opener.new_flow(f"{name}, TTL {ttl}")
-        area = session.syn_options(*fast_open, flow=flow)
-        await flow.send_syn(area, data, ttl=ttl)
-        wait = session.round_trips.syn_wait(session.timeout)
-        await flow.wait(lambda: flow.is_answered, wait)
+        await flow.send_syn(area_of(syn, session, flow), syn.data, ttl=ttl)
+        await session.await_syn_ack(flow)
         session.close_later(flow)
         sent = next((each for each in flow.packets if each.sent), None)
         if name == PLAIN and (flow.syn_acks or flow.reset):
@@ -121,6 +117,14 @@ async def route(session: Session, attempt: Attempt) -> Route:
                 tracer = Tracer(session, attempt)
                 session.known_route = await tracer.trace(cookie=session.facts.cookie)
         return session.known_route
+
+
+async def follow(session: Session, attempt: Attempt, name: str, syn: Syn) -> Route:
+    """The route, with what becomes of this stimulus on it."""
+    known = await route(session, attempt)
+    async with session.tracing, session.lane.exclusive():
+        await Tracer(session, attempt, known).follow(name, syn)
+    return known
 
 
 async def where_it_ends(session: Session, attempt: Attempt) -> str | None:
