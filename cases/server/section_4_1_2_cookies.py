@@ -20,6 +20,7 @@ from tfocheck.case import (
     Probe,
     Severity,
     Turn,
+    UnusableError,
     Verdict,
     advice,
     case,
@@ -76,6 +77,9 @@ async def port_independent(probe: Probe) -> Outcome:
     if any(others):
         return probe.undecided(f"accepted from {sum(others)} of 3 other ports")
     return probe.breach("accepted from the port that it was issued to, not from 3 others")
+
+
+_NAT = "they may share a NAT (--no-nat says not)"
 
 
 async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> list[bytes]:
@@ -161,6 +165,10 @@ async def source_bound(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1 (the SYN alone)
     ...nothing before our ACK...
     -> RST,ACK (half-open)
+    another cookie each time:
+    -> SYN, seq 0, that cookie, n bytes (from our usual address)
+    <- SYN-ACK, ack 1+n
+    -> ACK, FIN,ACK
     """
     sources = probe.own_sources
     if len(sources) < 2:
@@ -172,15 +180,12 @@ async def source_bound(probe: Probe) -> Outcome:
         theirs = await _cookies(probe, other, count=2)
         if not own or not theirs:
             return probe.undecided(f"no cookie for {usual if not own else other}")
-        if len(set(own)) > 1 or len(set(theirs)) > 1:
-            return probe.undecided(
-                "the same address gets different cookies each time (a NAT pool, or servers with"
-                " different keys), so they can't be compared"
-            )
-        if own[0] == theirs[0]:
+        # Fresh ones each time can't be compared: a nonce, servers with different keys, a NAT pool.
+        fresh = len(set(own)) > 1 or len(set(theirs)) > 1
+        if not fresh and own[0] == theirs[0]:
             return _same_cookie(probe, f"{usual} and {other} get the same cookie")
 
-        async def attempt(probe: Probe, other: str = other) -> Outcome:
+        async def attempt(probe: Probe, other: str = other, fresh: bool = fresh) -> Outcome:
             cookie = FastOpen(own[0])
             label = f"cookie of {usual}, sent from {other}"
             async with probe.beside_others(
@@ -188,10 +193,13 @@ async def source_bound(probe: Probe) -> Outcome:
             ) as flow:
                 accepted = flow.acknowledged != 1 and not probe.facts.acknowledges_plain_data
                 if accepted or await probe.application.early_answer(flow):
-                    return probe.breach(
-                        f"the cookie of {usual} is accepted from {other}", conclusive=True
-                    )
-                return probe.passed(f"our cookie, sent from {other}: ack {flow.acknowledged}")
+                    seen = f"the cookie of {usual} is accepted from {other}"
+                    if fresh and not probe.nat_is_ruled_out:
+                        return probe.undecided(f"{seen}: {_NAT}")
+                    return probe.breach(seen, conclusive=True)
+            if fresh:
+                await _still_works(probe, cookie, data)
+            return probe.passed(f"our cookie, sent from {other}: ack {flow.acknowledged}")
 
         outcome = await probe.agree(attempt)
         if outcome.verdict is not Verdict.PASS:
@@ -203,7 +211,14 @@ async def source_bound(probe: Probe) -> Outcome:
 def _same_cookie(probe: Probe, seen: str) -> Outcome:
     if probe.nat_is_ruled_out:
         return probe.breach(f"{seen}, though no NAT is between")
-    return probe.undecided(f"{seen}: they may share a NAT (--no-nat says not)")
+    return probe.undecided(f"{seen}: {_NAT}")
+
+
+async def _still_works(probe: Probe, cookie: FastOpen, data: bytes) -> None:
+    """Go on only if the cookie opens from its own address: another server may have issued it."""
+    async with probe.alone("the same cookie from its own address", cookie, data=data) as flow:
+        if not await probe.is_open(flow):
+            raise UnusableError("the cookie is not honoured from its own address either")
 
 
 @case(

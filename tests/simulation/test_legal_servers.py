@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from whole import OFF_PORT, check
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import pytest
+from whole import OFF_PORT, SEED, check
+
+from tfocheck.memory.hosts import reference_host
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
-from tfocheck.reference.cookie import CookieMaker
-from tfocheck.reference.opening import SynData
+from tfocheck.reference.variations import Variations
 
 BAD = (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.ERROR)
 
@@ -29,17 +33,23 @@ def seen(report: AddressReport, case_id: str) -> str:
     return f"{result.verdict}: {result.seen}"
 
 
-def with_cookies_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CookieMaker, "_size", lambda self: size)
+def checked(
+    variations: Variations,
+    options: Sequence[str] = (),
+    *,
+    faults: Iterable[str] = (),
+    **network: Any,
+) -> AddressReport:
+    """A check of a server that makes such use of what the RFCs leave to it."""
+    rng = random.Random(SEED)
+    host = reference_host(faults, cookie_key=rng.randbytes(16), rng=rng, variations=variations)
+    return check(options, endpoint=host, **network)
 
 
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("size", range(4, 17, 2))
-def test_a_cookie_of_any_legal_length_is_served(
-    size: int, thorough: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_cookies_of(size, monkeypatch)
-    report = check(["--thorough"] if thorough else [])
+def test_a_cookie_of_any_legal_length_is_served(size: int, thorough: bool) -> None:
+    report = checked(Variations(cookie_bytes=size), ["--thorough"] if thorough else [])
     assert bad(report) == {}
     assert seen(report, "open.timestamps") == "pass: TSecr is our TSval"
     bits = 8 * size if thorough else 8
@@ -47,9 +57,9 @@ def test_a_cookie_of_any_legal_length_is_served(
 
 
 @pytest.mark.parametrize("size", range(4, 17, 2))
-def test_each_flipped_bit_makes_another_cookie(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_cookies_of(size, monkeypatch)
-    result = check(["--case=forged.bit-flip"]).result("forged.bit-flip")
+def test_each_flipped_bit_makes_another_cookie(size: int) -> None:
+    report = checked(Variations(cookie_bytes=size), ["--case=forged.bit-flip"])
+    result = report.result("forged.bit-flip")
     assert result is not None
     sent = {
         each.segment.fast_open.cookie
@@ -59,33 +69,22 @@ def test_each_flipped_bit_makes_another_cookie(size: int, monkeypatch: pytest.Mo
     }
     assert len(sent) == 8
     # Two of them differ by their two bits, from the valid one each by its own.
-    one = sorted(sent)[0]
+    one = min(sent)
     apart = {(int.from_bytes(one) ^ int.from_bytes(other)).bit_count() for other in sent - {one}}
     assert apart == {2}
 
 
 @pytest.mark.parametrize("size", [4, 16])
-def test_a_short_or_long_cookie_hides_no_fault(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_cookies_of(size, monkeypatch)
-    report = check(faults=["checks-prefix-only"])
+def test_a_short_or_long_cookie_hides_no_fault(size: int) -> None:
+    report = checked(Variations(cookie_bytes=size), faults=["checks-prefix-only"])
     assert set(bad(report)) == {"forged.bit-flip"}
 
 
-def keep_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data of any SYN is acknowledged, and kept until the handshake has ended."""
-    usual = SynData._data_to_take
-
-    def taken(self: SynData) -> bytes:
-        return usual(self) if self._opening.fast_opened else self._syn.payload
-
-    monkeypatch.setattr(SynData, "_data_to_take", taken)
+KEEPS = Variations(keeps_plain_data=True)
 
 
-def test_a_stack_that_acknowledges_data_on_plain_syns_breaks_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    keep_plain_data(monkeypatch)
-    report = check([f"--off-port={OFF_PORT}", "--no-nat"])
+def test_a_stack_that_acknowledges_data_on_plain_syns_breaks_nothing() -> None:
+    report = checked(KEEPS, [f"--off-port={OFF_PORT}", "--no-nat"])
     assert bad(report) == {}
     assert all(each.verdict is not Verdict.SKIP for each in report.results)
     # What is said to be acknowledged is what was.
@@ -111,9 +110,26 @@ def test_a_stack_that_acknowledges_data_on_plain_syns_breaks_nothing(
         ("accept-without-option", "control.syn-data"),
     ],
 )
-def test_such_a_stack_hides_no_fault(
-    fault: str, case_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep_plain_data(monkeypatch)
-    options = [f"--off-port={OFF_PORT}", "--no-nat"]
-    assert seen(check(options, faults=[fault]), case_id).startswith("fail")
+def test_such_a_stack_hides_no_fault(fault: str, case_id: str) -> None:
+    report = checked(KEEPS, [f"--off-port={OFF_PORT}", "--no-nat"], faults=[fault])
+    assert seen(report, case_id).startswith("fail")
+
+
+FRESH = Variations(fresh_cookies=True)
+
+
+def test_cookies_that_are_fresh_each_time_are_judged_by_sending_them_from_elsewhere() -> None:
+    report = checked(FRESH)
+    assert bad(report) == {}
+    assert seen(report, "cookie.source-bound") == "pass: our cookie, sent from 10.0.0.3: ack 1 (3 of 3)"
+
+
+def test_fresh_cookies_hide_nothing() -> None:
+    report = checked(FRESH, faults=["ignores-source"])
+    assert seen(report, "cookie.source-bound").startswith("fail: the cookie of 10.0.0.1 is accepted")
+
+
+def test_a_cookie_that_its_own_address_can_not_use_proves_nothing() -> None:
+    # Many servers with a key each: who turns it down may never have issued it.
+    report = check(["--case=cookie.source-bound"], scenario="farm-three-keys")
+    assert seen(report, "cookie.source-bound").split(":")[0] in ("inconclusive", "skip")
