@@ -29,10 +29,11 @@ from tfocheck.case import (
     title="Data with a valid cookie is accepted",
     requirement="The SYN-ACK to a SYN with a valid cookie acknowledges the SYN and its data.",
     expected="acknowledges all data that comes with a valid cookie",
-    advice="The server issues cookies that it does not honour. Behind one address there may be "
-    "several servers without a common key (Linux: net.ipv4.tcp_fastopen_key), a NAT may give each "
-    "of your connections another address, a box on the way may strip data from SYNs, or the queue "
-    "of pending requests (`fastopen=N`) may be full.",
+    advice="If only a part of the data is acknowledged, look for a box in front that cuts it, or "
+    "update the stack. If none is, cookies are issued and not honoured: behind one address there "
+    "may be several servers without a common key (Linux: net.ipv4.tcp_fastopen_key), a NAT may "
+    "give each of your connections another address, a box on the way may strip data from SYNs, or "
+    "the queue of pending requests (`fastopen=N`) may be full.",
     why="This is Fast Open itself. A server that hands out cookies and turns them down has every "
     "client send its data twice, and saves it nothing.",
     needs=("cookie.request",),

@@ -15,6 +15,7 @@ from tfocheck.judging.kind import (
 )
 from tfocheck.model.case import Role, Severity, Verdict
 from tfocheck.model.report import AddressReport, CaseResult
+from tfocheck.wire.numbers import relative
 
 
 def headline(report: AddressReport, kind: Kind, strict: bool, complete: bool) -> str:
@@ -80,12 +81,33 @@ def _failed_headline(report: AddressReport, strict: bool) -> str:
     names = _names(found)
     if number := len(known(report)):
         names += f"; {number} more {'is' if number == 1 else 'are'} known"
-    if any(r.case.role is Role.HONOURED and r.verdict is Verdict.FAIL for r in found):
-        return f"issues cookies that it does not honour ({_failed(len(found))}: {names})"
+    honoured = next((r for r in found if r.case.role is Role.HONOURED), None)
+    if honoured is not None and honoured.verdict is Verdict.FAIL:
+        taken = _taken_in_part(honoured)
+        if taken is None:
+            return f"issues cookies that it does not honour ({_failed(len(found))}: {names})"
+        part, whole = taken
+        return (
+            f"takes data on the SYN only in part: {part} of {whole} bytes were acknowledged"
+            f" ({_failed(len(found))}: {names})"
+        )
     worst_severity = found[0].case.severity if found[0].verdict is Verdict.FAIL else None
     if worst_severity is Severity.CRITICAL:
         return f"Fast Open is unsafe here ({_failed(len(found))}: {names})"
     return f"{_failed(len(found))}: {names}"
+
+
+def _taken_in_part(honoured: CaseResult) -> tuple[int, int] | None:
+    """How many bytes of how many on the SYN were acknowledged; None if that was none, or all."""
+    for flow in honoured.flows:
+        if not flow.decided:
+            continue
+        sent = next((len(each.segment.payload) for each in flow.packets if each.sent), 0)
+        acks = [each.segment.ack for each in flow.packets if each.segment.is_syn_ack]
+        taken = relative(acks[0], flow.client_isn) - 1 if acks else 0
+        if 0 < taken < sent:
+            return taken, sent
+    return None
 
 
 def _failed(number: int) -> str:
@@ -148,7 +170,7 @@ def _advice_by_pattern(report: AddressReport) -> Sequence[str]:
     """What several verdicts together say, better than each case's own advice can."""
     honoured, early = report.by_role(Role.HONOURED), report.by_role(Role.EARLY)
     found: list[str] = []
-    if honoured is not None and honoured.verdict is Verdict.FAIL:
+    if honoured is not None and honoured.verdict is Verdict.FAIL and not _taken_in_part(honoured):
         found.append(
             "Cookies come but are never honoured: give every server behind this address the same "
             "key (sysctl net.ipv4.tcp_fastopen_key), make sure that this machine's address does "
