@@ -20,6 +20,7 @@ from tfocheck.case import (
     Rejection,
     Severity,
     Syn,
+    UnusableError,
     Verdict,
     case,
     tcp_options,
@@ -297,7 +298,8 @@ async def duplicate(probe: Probe) -> Outcome:
     "clients ask for ever: update the stack. Not to answer kind 254 at all is fine.",
     why="Old clients (Linux before 4.1) know this form only. A server that mixes the two forms "
     "gives them cookies that they can't read.",
-    needs=FAST_OPEN_WORKS,
+    needs=("control.syn",),
+    after=("cookie.request", "open.data-acked"),
     faults=("mixes-kinds",),
     once=True,
 )
@@ -318,6 +320,8 @@ async def experimental(probe: Probe) -> Outcome:
         async with probe.beside_others("request, kind 254", asked, rejected=True) as flow:
             offered = flow.offered_cookie
             if offered is None:
+                if probe.has_cookie and not await probe.cookies.still_offered():
+                    raise UnusableError("no cookie comes now, of either kind")
                 return probe.info("not served: kind 254 is not answered")
             if not offered.experimental:
                 return probe.breach("asked with kind 254, answered with kind 34", conclusive=True)
@@ -326,10 +330,19 @@ async def experimental(probe: Probe) -> Outcome:
 
     async def replay(probe: Probe) -> Outcome:
         async with probe.alone("cookie in kind 254, with data", served[0], data=data) as flow:
-            if flow.acknowledged != 1 + len(data) or not await probe.is_open(flow):
-                probe.cookies.refuse_other_key(flow)
+            if flow.acknowledged == 1 + len(data) and await probe.is_open(flow):
+                only = "" if probe.has_cookie else "; kind 34 gets none"
+                return probe.info(
+                    f"served: a cookie comes in kind 254, and is honoured in it{only}"
+                )
+            if not probe.has_cookie:
                 return probe.breach("a cookie comes in kind 254, and is not honoured in it")
-            return probe.info("served: a cookie comes in kind 254, and is honoured in it")
+            if probe.verdict_of("open.data-acked") is not Verdict.PASS:
+                return probe.info(
+                    "a cookie comes in kind 254, and is not honoured: see open.data-acked"
+                )
+            probe.cookies.refuse_other_key(flow)
+            return probe.breach("a cookie comes in kind 254, and is not honoured in it")
 
     served: list[FastOpen] = []
     outcome = await probe.agree(request, IN_TURN)

@@ -121,15 +121,35 @@ FRESH = Variations(fresh_cookies=True)
 def test_cookies_that_are_fresh_each_time_are_judged_by_sending_them_from_elsewhere() -> None:
     report = checked(FRESH)
     assert bad(report) == {}
-    assert seen(report, "cookie.source-bound") == "pass: our cookie, sent from 10.0.0.3: ack 1 (3 of 3)"
+    assert (
+        seen(report, "cookie.source-bound")
+        == "pass: our cookie, sent from 10.0.0.3: ack 1 (3 of 3)"
+    )
 
 
 def test_fresh_cookies_hide_nothing() -> None:
     report = checked(FRESH, faults=["ignores-source"])
-    assert seen(report, "cookie.source-bound").startswith("fail: the cookie of 10.0.0.1 is accepted")
+    assert seen(report, "cookie.source-bound").startswith(
+        "fail: the cookie of 10.0.0.1 is accepted"
+    )
 
 
 def test_a_cookie_that_its_own_address_can_not_use_proves_nothing() -> None:
     # Many servers with a key each: who turns it down may never have issued it.
     report = check(["--case=cookie.source-bound"], scenario="farm-three-keys")
     assert seen(report, "cookie.source-bound").split(":")[0] in ("inconclusive", "skip")
+
+
+def test_a_server_that_knows_the_option_of_before_the_rfc_only_is_called_that() -> None:
+    report = checked(Variations(old_kind_only=True))
+    assert seen(report, "option.experimental") == (
+        "info: served: a cookie comes in kind 254, and is honoured in it; kind 34 gets none"
+    )
+    assert seen(report, "cookie.request").startswith("skip: no cookie")
+    assert bad(report) == {}
+
+
+@pytest.mark.parametrize("fault", ["never-accepts", "never-issues"])
+def test_what_kind_34_gets_not_either_is_not_laid_on_kind_254(fault: str) -> None:
+    report = checked(Variations(), faults=[fault])
+    assert seen(report, "option.experimental").startswith("info: ")
