@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfocheck.errors import UsageError
-from tfocheck.model.payload import Kind
+from tfocheck.model.payload import Kind, PayloadChoice
 from tfocheck.model.target import Target
 from tfocheck.model.url import parse_url
 from tfocheck.server import payload
@@ -261,3 +261,76 @@ def test_answers_are_counted_by_their_length() -> None:
     assert http.answers_in(one + b"HTTP/1.1 4") == 2
     assert http.answers_in(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n") == 1
     assert http.answers_in(b"") == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "port"),
+    [
+        ("https", 443), ("submissions", 465), ("nntps", 563), ("ldaps", 636), ("domain-s", 853),
+        ("ftps-data", 989), ("ftps", 990), ("telnets", 992), ("imaps", 993), ("ircs", 994),
+        ("pop3s", 995), ("globalcatLDAPssl", 3269), ("sips", 5061), ("xmpp, TLS at once", 5223),
+        ("WinRM", 5986), ("Kubernetes", 6443), ("ircs-u", 6697), ("secure-mqtt", 8883),
+        ("pharos, as IANA has 4443", 4443), ("pcsync-https", 8443), ("tungsten-https", 9443),
+        ("web consoles", 10443),
+    ],
+)  # fmt: skip
+def test_services_whose_first_bytes_are_tls_are_asked_by_tls(service: str, port: int) -> None:
+    assert default_for(port).name == Kind.TLS, service
+    assert default_for(port + 100).name != Kind.TLS
+
+
+def test_what_answers_nothing_can_be_of_any_size() -> None:
+    none = payload.for_target(payload.choose("none"), Target("x", 443))
+    assert none.of_size(0) == b""
+    assert none.of_size(1) == b"\r"
+    assert none.of_size(5) == b"\r\n\r\n\r"
+
+
+def test_a_request_is_filled_up_by_a_header_that_nobody_reads() -> None:
+    http = payload.for_target(payload.choose("http"), Target("example.com", 80))
+    header = len(b"X-Padding: \r\n")
+    for size in (len(http.data) + header, len(http.data) + header + 1, MAX_BYTES):
+        filled = http.of_size(size)
+        assert filled is not None
+        assert len(filled) == size
+        lines = filled.split(b"\r\n")
+        assert lines[-3].startswith(b"X-Padding: ")
+        assert lines[-2:] == [b"", b""]
+        assert b"\r\n".join([*lines[:-3], b"", b""]) == http.data
+    # There is none that is only a little longer, or shorter.
+    for size in (1, len(http.data), len(http.data) + header - 1):
+        assert http.of_size(size) is None
+
+
+@pytest.mark.parametrize("kind", ["tls", "dns"])
+def test_other_requests_have_the_size_they_have(kind: str) -> None:
+    sent = payload.for_target(payload.choose(kind), Target("example.com", 80))
+    assert sent.of_size(len(sent.data) + 100) is None
+
+
+@pytest.mark.parametrize(("kind", "header"), [("http", 16), ("tls", 5), ("dns", 14)])
+def test_a_request_is_cut_inside_its_header(kind: str, header: int) -> None:
+    """So that an application can't help noticing that the first part was lost, or came twice."""
+    sent = payload.for_target(payload.choose(kind), Target("example.com", 80))
+    assert 0 < sent.split < header
+
+
+def test_what_is_no_http_is_one_answer_however_long() -> None:
+    tls = payload.for_target(payload.choose("tls"), Target("example.com", 443))
+    assert (tls.answers_in(b""), tls.answers_in(b"x"), tls.answers_in(b"x" * 5000)) == (0, 1, 1)
+
+
+def test_an_answer_whose_head_has_not_ended_is_one() -> None:
+    http = payload.for_target(payload.choose("http"), Target("example.com", 80))
+    assert http.answers_in(b"HTTP/1.1 200 OK\r\nContent-Length: 5") == 1
+    assert http.answers_in(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello") == 1
+    # A length that stands behind the head is none.
+    late = b"HTTP/1.1 200 OK\r\n\r\n\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+    assert http.answers_in(late) == 1
+    assert http.answers_in(b"SSH-2.0") == 0
+
+
+def test_what_does_not_fit_into_a_syn_is_told_with_the_target() -> None:
+    with pytest.raises(UsageError, match=r"x:443: the file payload takes 1201 bytes.* 1200"):
+        payload.for_target(PayloadChoice(Kind.FILE, bytes(MAX_BYTES + 1)), Target("x", 443))
+    assert payload.for_target(PayloadChoice(Kind.FILE, bytes(MAX_BYTES)), Target("x", 443)).data
