@@ -12,7 +12,7 @@ from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
 from tfocheck.wire.numbers import SEQUENCE_SPACE, relative
 from tfocheck.wire.options import FastOpen, Option
-from tfocheck.wire.segment import DEFAULT_TTL, Flags, Segment
+from tfocheck.wire.segment import DEFAULT_TTL, Flags, Segment, build, dissect
 
 KEY = FlowKey("192.0.2.1", 40_000, "192.0.2.2", 443)
 SERVER_ISN = SEQUENCE_SPACE - 8  # wraps early
@@ -645,3 +645,23 @@ def test_resets_without_ack_are_the_local_kernels() -> None:
     talk.sent(Segment(*KEY, seq=1, flags=Flags.RST))
     assert talk.ours.kernel_resets == 2
     assert talk.ours.received == [talk.ours.syn_acks[0]]
+
+
+def test_numbers_wrap_in_every_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9293 section 3.4: arithmetic is modulo 2**32, and a header has room for no more."""
+    for before in range(12):
+        monkeypatch.setattr("secrets.randbelow", lambda below, left=before: below - 1 - left)
+        talk = Talk(COOKIE, data=b"hello", also=[tcp_options.timestamps(1, 0)])
+        talk.came(SYN_ACK, ack=6, data=b"early", options=[tcp_options.timestamps(77, 0)])
+        sent = [
+            talk.ours.syn_again(),
+            talk.ours.ack(talk.now),
+            talk.ours.data(b"more", talk.now),
+            talk.ours.data_again(1, b"hello", talk.now),
+            talk.ours.keep_alive(talk.now),
+            talk.ours.fin(talk.now),
+            talk.ours.rst(talk.now),
+        ]
+        assert [talk.seq(each) for each in sent] == [0, 6, 6, 1, 9, 10, 11]
+        for segment in sent:
+            assert dissect(build(segment)) == segment
