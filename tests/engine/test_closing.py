@@ -376,7 +376,7 @@ def test_a_released_flow_listens_no_more() -> None:
         flow = Flow(lived.link, Port(), SERVER, scope_id=0, label="test")  # type: ignore[arg-type]
         assert flow.key.client_port == Port.port
         left: list[FlowKey] = []
-        lived.link.leave = left.append  # type: ignore[method-assign]
+        lived.link.leave = left.append  # type: ignore[method-assign, assignment]
         flow.release()
         assert left == [flow.key]
         assert Port.released == 1
