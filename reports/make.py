@@ -23,9 +23,10 @@ import normal  # noqa: E402
 import tfocheck  # noqa: E402
 from tfocheck.errors import TfocheckError, UsageError  # noqa: E402
 from tfocheck.judging.grade import Judgement  # noqa: E402
-from tfocheck.lab.scenarios import OFF_PORT, SCENARIOS  # noqa: E402
+from tfocheck.lab.scenarios import SCENARIOS  # noqa: E402
 from tfocheck.model.case import Verdict  # noqa: E402
 from tfocheck.model.report import AddressReport, Report  # noqa: E402
+from tfocheck.runner.options import CheckOptions  # noqa: E402
 
 SERVERS = ("linux", "nginx", "haproxy", "linux-cookieless")
 """The columns of the README's table."""
@@ -81,7 +82,8 @@ def make(name: str, folder: Path) -> None:
     failing = LEFT_TO_CHANCE.get(name)
 
     def in_lab(target: str) -> int:
-        checked = tfocheck.check(target, families=[4], off_port=OFF_PORT).run()
+        options: CheckOptions = {"families": [4], **SCENARIOS[name].options()}
+        checked = tfocheck.check(target, **options).run()
         report = checked.judgement.report
         if failing is not None and _failed(report) != {failing}:
             return _BY_CHANCE

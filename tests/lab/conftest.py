@@ -13,7 +13,8 @@ import pytest
 
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.runner import run_in_lab
-from tfocheck.lab.scenarios import SCENARIOS, SYSTEM_PROGRAMS, Setup
+from tfocheck.lab.scenario import SYSTEM_PROGRAMS, Setup
+from tfocheck.lab.scenarios import SCENARIOS
 
 InLab = Callable[..., Any]
 

@@ -17,7 +17,7 @@ import pytest
 from wire import Wire
 
 from tfocheck.lab.impairment import parse_impairment
-from tfocheck.lab.scenarios import PORT, Setup
+from tfocheck.lab.scenario import PORT, Setup
 from tfocheck.lab.topology import SERVER_ADDRESSES, usable
 from tfocheck.reference.answer import ANSWER
 

@@ -30,7 +30,7 @@ from tfocheck.doctor.diagnosis import diagnose
 from tfocheck.doctor.netns import Namespace
 from tfocheck.errors import ExitCode
 from tfocheck.lab.private_files import LAB_FILES
-from tfocheck.lab.scenarios import find_program
+from tfocheck.lab.scenario import find_program
 from tfocheck.linux import namespaces
 
 pytestmark = pytest.mark.lab

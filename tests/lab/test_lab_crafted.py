@@ -14,7 +14,7 @@ import pytest
 
 from tfocheck.engine.conversation import usual_options
 from tfocheck.engine.flow import Flow
-from tfocheck.lab.scenarios import OFF_PORT, PORT
+from tfocheck.lab.scenario import OFF_PORT, PORT
 from tfocheck.lab.topology import CLIENT_ADDRESSES, SERVER_ADDRESSES, usable
 from tfocheck.linux.guard import PortGuard
 from tfocheck.linux.link import Link, route_source

@@ -18,7 +18,8 @@ from seen_on_paths import (
 from wire import SECONDS, Wire
 
 from tfocheck.lab.middleboxes import FARM, ROUTERS, SERVER
-from tfocheck.lab.scenarios import SCENARIOS, Setup
+from tfocheck.lab.scenario import Setup
+from tfocheck.lab.scenarios import SCENARIOS
 from tfocheck.lab.topology import has_ipv6
 from tfocheck.wire.segment import Flags, Segment
 

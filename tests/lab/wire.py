@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from tfocheck.lab.scenarios import PORT
+from tfocheck.lab.scenario import PORT
 from tfocheck.linux.guard import PortGuard
 from tfocheck.linux.link import route_source
 from tfocheck.wire import options as tcp_options

@@ -160,11 +160,13 @@ def check_in_lab(
     scenario's middlebox stands, `rotate_every` the seconds from one Fast Open key to the next.
     Raises LabError for an unknown name, a missing program, or a machine that can't.
     """
-    from tfocheck.lab.scenarios import OFF_PORT
+    from tfocheck.lab.scenarios import find_scenario
 
     options = list(check_options)
-    if not any(option.partition("=")[0] == "--off-port" for option in options):
-        options += ["--off-port", str(OFF_PORT)]
+    for option, value in find_scenario(name).options().items():
+        flag = f"--{option.replace('_', '-')}"
+        if not any(given.partition("=")[0] == flag for given in options):
+            options += [flag, str(value)]
     if not any(_chooses_addresses(option) for option in options):
         options.append("-4")
     if faults:
@@ -201,7 +203,8 @@ def _in_lab(
 ) -> int:
     from tfocheck.lab.impairment import parse_impairment
     from tfocheck.lab.runner import run_in_lab
-    from tfocheck.lab.scenarios import Setup, find_scenario
+    from tfocheck.lab.scenario import Setup
+    from tfocheck.lab.scenarios import find_scenario
 
     scenario = find_scenario(name)
     impairment = None if impair is None else parse_impairment(impair)
@@ -210,7 +213,7 @@ def _in_lab(
 
 def _become(command: Sequence[str], target: str) -> int:
     """Become the command; returns only if that fails."""
-    from tfocheck.lab.scenarios import SYSTEM_PROGRAMS
+    from tfocheck.lab.scenario import SYSTEM_PROGRAMS
 
     os.environ["TFOCHECK_TARGET"] = target
     os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_PROGRAMS))

@@ -30,7 +30,7 @@ from tfocheck.lab.children import (
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.network import Network, lay_out
 from tfocheck.lab.private_files import mount_private_files
-from tfocheck.lab.scenarios import ROTATION_SECONDS, Scenario, Setup
+from tfocheck.lab.scenario import ROTATION_SECONDS, Scenario, Setup
 from tfocheck.linux import namespaces
 from tfocheck.linux.namespaces import NetworkNamespace
 
@@ -113,7 +113,8 @@ class Init:
         connected.open()
         if self._scenario.program:
             answering = [
-                self._start(what, servers.until_it_answers(node)) for node in network.servers
+                self._start(what, servers.until_it_answers(self._scenario, node))
+                for node in network.servers
             ]
         for child in (*answering, *to_wait_for):
             self._await(child)
@@ -135,7 +136,8 @@ class Init:
             started.append(self._start("the router's nftables", router.rules_work(path, node)))
         if path.proxy:
             self._start_essential("the proxy", router.proxy_work(node, connected))
-            started.append(self._start("the proxy", servers.until_it_answers(node)))
+            answering = servers.until_it_answers(self._scenario, node)
+            started.append(self._start("the proxy", answering))
         return started
 
     def _start_rotation(self, network: Network) -> list[Child]:

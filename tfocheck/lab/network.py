@@ -20,7 +20,7 @@ from tfocheck.lab.box import LEFT, RIGHT, Box
 from tfocheck.lab.impairment import parse_impairment
 from tfocheck.lab.middleboxes import FARM, FARM_SERVERS, ROUTERS, Path
 from tfocheck.lab.rewriting import REWRITES
-from tfocheck.lab.scenarios import CLIENT, Scenario, Setup
+from tfocheck.lab.scenario import CLIENT, Scenario, Setup
 from tfocheck.lab.sysctls import has_sysctl, set_sysctl
 from tfocheck.lab.topology import Interface, Link, Route
 from tfocheck.linux.namespaces import NetworkNamespace

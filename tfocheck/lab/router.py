@@ -10,7 +10,7 @@ from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import SERVER, Path
 from tfocheck.lab.private_files import LAB_FILES
-from tfocheck.lab.scenarios import OFF_PORT, PORT, find_program
+from tfocheck.lab.scenario import OFF_PORT, PORT, find_program
 from tfocheck.lab.sysctls import set_sysctl
 from tfocheck.lab.topology import has_ipv6
 from tfocheck.linux.namespaces import NetworkNamespace

@@ -37,7 +37,8 @@ from tfocheck.lab import servers
 from tfocheck.lab.children import describe_failure, flush_output, raise_failure
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.init import PASSED_ON, Action, Init
-from tfocheck.lab.scenarios import Scenario, Setup, check_setup
+from tfocheck.lab.scenario import Scenario, Setup
+from tfocheck.lab.scenarios import check_setup
 from tfocheck.linux import namespaces
 
 _MESSAGE_BYTES = 1 << 16

@@ -3,104 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
-import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from tfocheck.errors import ExitCode
 from tfocheck.lab import middleboxes
+from tfocheck.lab.daemons import DAEMONS
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import HOPS, Path
-from tfocheck.memory.impairment import Impairment
+from tfocheck.lab.scenario import CLIENT, COOKIE_NOT_REQUIRED, SERVER, Scenario, Setup
 
-PORT = 8080
-# In every scenario the server also listens here, the same but without Fast Open.
-OFF_PORT = 8081
-
-# Bits of net.ipv4.tcp_fastopen (Linux, Documentation/networking/ip-sysctl.rst).
-CLIENT = 0x1
-SERVER = 0x2
-COOKIE_NOT_REQUIRED = 0x200
-
-# An ordinary user's PATH often lacks these, where Debian keeps nginx, haproxy and nft.
-SYSTEM_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-
-ServerKind = Literal["kernel", "nginx", "haproxy", "reference"]
-Rotation = Literal["graceful", "hard"]
-
-ROTATION_SECONDS = 0.6
 _SHORTEST_ROTATION, _LONGEST_ROTATION = 0.05, 86_400.0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One target of the lab.
-
-    `tcp_fastopen` is the sysctl's value in the server's namespace. `fast_open_queue` is the
-    listener's limit of pending Fast Open requests (socket option TCP_FASTOPEN); None leaves the
-    option unset, and then Linux offers no Fast Open on that listener (haproxy and the reference
-    server choose their own limits). `expected` is the exit code of a check without faults.
-
-    `path` is None where client and server are neighbours, else the routers between them. `keys` are
-    the servers' Fast Open keys as in the sysctl net.ipv4.tcp_fastopen_key, one for each or one for
-    all; without them each has a random one. `rotation` says whether the key changes every few
-    moments: "graceful" keeps the one before as backup, "hard" does not.
-    """
-
-    name: str
-    summary: str
-    expected: ExitCode
-    server: ServerKind
-    tcp_fastopen: int
-    fast_open_queue: int | None = 16
-    program: str | None = None
-    package: str | None = None
-    path: Path | None = None
-    keys: tuple[str, ...] = ()
-    rotation: Rotation | None = None
-
-    @property
-    def hostname(self) -> str:
-        """The target's name, which only exists inside the lab."""
-        return f"{self.name}.lab"
-
-    @property
-    def target(self) -> str:
-        """What a check inside the lab is given: host:port."""
-        return f"{self.hostname}:{PORT}"
-
-    @property
-    def path_fault(self) -> str | None:
-        """The name of what is wrong with the path, e.g. "path.option-stripped"."""
-        return self.path.fault if self.path else None
-
-    def missing_programs(self) -> tuple[tuple[str, str], ...]:
-        """What isn't on this machine: the programs, each with the Debian package to install."""
-        programs = self.path.programs if self.path else ()
-        if self.program and self.package:
-            programs = ((self.program, self.package), *programs)
-        return tuple(each for each in programs if not find_program(each[0]))
-
-    def missing_program(self) -> str | None:
-        """The Debian package to install first if a program isn't on this machine."""
-        return next((package for _, package in self.missing_programs()), None)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a lab is asked for beyond its scenario.
-
-    `faults` are the reference server's, `impairment` is a bad network beside the client, `hop` the
-    router, 1 to 3, behind which the scenario's middlebox stands (see Path.hop()),
-    `rotate_every` the seconds from one key to the next (None: ROTATION_SECONDS).
-    """
-
-    faults: tuple[str, ...] = ()
-    impairment: Impairment | None = None
-    hop: int | None = None
-    rotate_every: float | None = None
 
 
 def _kernel(
@@ -111,7 +23,7 @@ def _kernel(
 
 def _nginx(name: str, summary: str, expected: ExitCode, fast_open_queue: int | None) -> Scenario:
     return Scenario(
-        name, summary, expected, "nginx", CLIENT | SERVER, fast_open_queue, "nginx", "nginx-light"
+        name, summary, expected, "program", CLIENT | SERVER, fast_open_queue, "nginx", "nginx-light"
     )
 
 
@@ -159,7 +71,7 @@ _PATHS = (
         "transparent-proxy",
         "haproxy without tfo catches connections to nginx with it",
         ExitCode.UNREACHABLE,
-        "nginx",
+        "program",
         CLIENT | SERVER,
         256,
         "nginx",
@@ -262,7 +174,7 @@ _ALL = (
         "haproxy",
         "haproxy, bind :8080 tfo",
         ExitCode.CONFORMS,
-        "haproxy",
+        "program",
         CLIENT | SERVER,
         None,
         "haproxy",
@@ -278,7 +190,9 @@ _ALL = (
     ),
 )
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*_ALL, *_PATHS)}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (*_ALL, *DAEMONS, *_PATHS)
+}
 
 
 def find_scenario(name: str) -> Scenario:
@@ -344,12 +258,6 @@ def _check_rotation(scenario: Scenario, rotate_every: float | None) -> None:
             f"{_LONGEST_ROTATION:g} seconds",
             ExitCode.USAGE,
         )
-
-
-def find_program(name: str) -> str | None:
-    """The program's path, looked up in PATH and then where system programs live."""
-    path = os.environ.get("PATH", os.defpath)
-    return shutil.which(name, path=os.pathsep.join((path, *SYSTEM_PROGRAMS)))
 
 
 def _unknown(what: str, name: str, known: Iterable[str], listing: str) -> LabError:

@@ -9,25 +9,19 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
+from tfocheck.lab import programs
 from tfocheck.lab.children import Gate, Ready
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.private_files import LAB_FILES
-from tfocheck.lab.scenarios import OFF_PORT, PORT, Rotation, Scenario, find_program
+from tfocheck.lab.scenario import OFF_PORT, PORT, Rotation, Scenario, find_program
 from tfocheck.lab.sysctls import set_sysctl
 from tfocheck.lab.topology import has_ipv6
 from tfocheck.linux.namespaces import NetworkNamespace
-from tfocheck.reference.answer import ANSWER
 
 LOG = LAB_FILES / "server.log"
 _POLL_SECONDS = 0.005
-
-# nginx takes no word of 4,096 bytes or more in its configuration.
-_NGINX_WORD_BYTES = 2_000
-# haproxy's answer must fit into one buffer, headers and its reserve of 1,024 bytes included.
-_HAPROXY_BUFFER_BYTES = 32_768
 
 
 def server_work(
@@ -50,8 +44,8 @@ def server_work(
     return work
 
 
-def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
-    """Call ready() once the server gives an HTTP answer over each family, from its own loopback.
+def until_it_answers(scenario: Scenario, node: NetworkNamespace) -> Callable[[Ready], None]:
+    """Call ready() once the scenario's server answers over each family, from its own loopback.
 
     That a port is listening is not enough: nginx asks for Fast Open only after listen(). One port
     is enough: nginx and haproxy have opened all of them before they answer on any.
@@ -60,7 +54,7 @@ def until_it_answers(node: NetworkNamespace) -> Callable[[Ready], None]:
     def work(ready: Ready) -> None:
         node.enter()
         for address in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
-            while not _answers(address):
+            while not _answers(scenario, address):
                 time.sleep(_POLL_SECONDS)
         ready()
 
@@ -144,18 +138,25 @@ def _execute(scenario: Scenario) -> None:
         raise LabError(missing(scenario))
     files = LAB_FILES / scenario.program
     files.mkdir()
-    configuration = files / f"{scenario.program}.conf"
-    if scenario.server == "nginx":
-        configuration.write_text(_nginx_configuration(scenario))
-        arguments = ["-p", str(files), "-c", str(configuration)]
-    else:
-        answer = files / "answer.txt"
-        answer.write_bytes(ANSWER)
-        configuration.write_text(_haproxy_configuration(answer))
-        arguments = ["-db", "-f", str(configuration)]
+    if scenario.program in programs.WITH_BACKEND:
+        _start_backend()
+    arguments = programs.arguments(scenario, files)
     # The lab's own processes have them blocked; a server must hear that it is to reload.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(path, [path, *arguments])
+
+
+def _start_backend() -> None:
+    """Beside a program that hands requests on: who answers them, in a process of its own."""
+    from tfocheck.lab import http_server
+
+    listener = http_server.listen(socket.AF_INET, programs.BACKEND_PORT, None)
+    if os.fork() == 0:
+        try:
+            http_server.serve([listener], lambda: None)
+        finally:
+            os._exit(1)
+    listener.close()
 
 
 def missing(scenario: Scenario) -> str:
@@ -167,71 +168,28 @@ def missing(scenario: Scenario) -> str:
     )
 
 
-def _nginx_configuration(scenario: Scenario) -> str:
-    queue = scenario.fast_open_queue
-    fast_open = "" if queue is None else f" fastopen={queue}"
-    hosts = ["", "[::]:"] if has_ipv6() else [""]
-    listen = [f"listen {host}{PORT}{fast_open}; listen {host}{OFF_PORT};" for host in hosts]
-    starts = range(0, len(ANSWER), _NGINX_WORD_BYTES)
-    parts = [ANSWER[start : start + _NGINX_WORD_BYTES].decode() for start in starts]
-    answer = " ".join(f'set $part{number} "{part}";' for number, part in enumerate(parts))
-    whole = "".join(f"${{part{number}}}" for number in range(len(parts)))
-    # "user root" because a root in a container's user namespace may have no other: nginx would give
-    # its temporary directories to www-data and fail.
-    return f"""\
-daemon off;
-worker_processes 1;
-user root root;
-pid nginx.pid;
-error_log stderr;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    default_type text/plain;
-    keepalive_timeout 65s;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    server {{
-        {" ".join(listen)}
-        {answer}
-        location / {{ return 200 "{whole}"; }}
-    }}
-}}
-"""
-
-
-def _haproxy_configuration(answer: Path) -> str:
-    hosts = [("0.0.0.0", ""), ("[::]", " v6only")] if has_ipv6() else [("0.0.0.0", "")]
-    binds = [
-        f"    bind {host}:{port}{only}{tfo}"
-        for host, only in hosts
-        for port, tfo in ((PORT, " tfo"), (OFF_PORT, ""))
-    ]
-    bind = "\n".join(binds)
-    return f"""\
-global
-    maxconn 512
-    nbthread 1
-    tune.bufsize {_HAPROXY_BUFFER_BYTES}
-defaults
-    mode http
-    timeout client 30s
-    timeout http-request 10s
-    timeout http-keep-alive 65s
-frontend lab
-{bind}
-    http-request return status 200 content-type text/plain file {answer}
-"""
-
-
-def _answers(address: str) -> bool:
-    request = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
+def _answers(scenario: Scenario, address: str) -> bool:
+    """Whether the server says something that its protocol has, or ends a silent one in order."""
+    asked, expected = _FIRST_WORDS[scenario.payload]
     try:
         with socket.create_connection((address, PORT), timeout=1) as connection:
-            connection.sendall(request)
-            return connection.recv(12).startswith(b"HTTP/1.1 200")
+            connection.sendall(_UNKNOWN_CLIENT * bool(scenario.proxy_protocol) + asked)
+            if scenario.payload == "none":
+                connection.shutdown(socket.SHUT_WR)
+                return connection.recv(1) == b""
+            first = connection.recv(12)
+            return bool(first) and first.startswith(expected)
     except OSError:
         return False
+
+
+_UNKNOWN_CLIENT = b"PROXY UNKNOWN\r\n"
+_HTTP_REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
+_FIRST_WORDS: Mapping[str | None, tuple[bytes, bytes]] = {
+    None: (_HTTP_REQUEST, b"HTTP/1.1 200"),
+    # A query for the root's name servers, as an answer begins: two bytes of length, the id.
+    "dns": (bytes.fromhex("0011 7f0f 0100 0001 0000 0000 0000 00 0002 0001"), b""),
+    "smtp": (b"", b"220"),
+    "ssh": (b"", b"SSH-"),
+    "none": (b"", b""),
+}
