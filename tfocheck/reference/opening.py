@@ -51,8 +51,9 @@ class SynData:
         """What is acknowledged of it."""
 
     def _data_to_take(self) -> bytes:
-        is_taken = self._opening.fast_opened or self._variations.keeps_plain_data
-        data = self._syn.payload if is_taken else b""
+        data = self._syn.payload
+        if not self._opening.fast_opened:
+            return data if self._variations.keeps_plain_data else b""
         return data[: len(data) // 2] if "partial-ack" in self._faults else data
 
     @property
@@ -90,6 +91,9 @@ class SynData:
 
     def _deliver(self) -> None:
         data = self.taken
+        if not self._opening.fast_opened:
+            self._application.receive(data)
+            return
         if "loses-syn-data" in self._faults:
             return
         if "truncates-silently" in self._faults:
