@@ -214,6 +214,11 @@ def cookie_after_eol(target: ReferenceServer) -> object:
     return fresh_open(target, area=tcp_options.pad(MSS.encode() + hidden))
 
 
+def answered(*cookies: FastOpen) -> Exchange:
+    """What the SYN-ACK to data with these cookies acknowledges; None without one."""
+    return lambda target: fresh_open(target, *cookies)
+
+
 def crowded(target: ReferenceServer) -> object:
     cookie = FastOpen(cookie_of(target)).to_option().encode()
     usual = b"".join(option.encode() for option in USUAL)
@@ -251,6 +256,8 @@ TABLE: dict[str, tuple[Exchange, object, object]] = {
     "ignores-empty-option": (cookie_in_reply(REQUEST), 8, None),
     "treats-odd-as-request": (cookie_in_reply(FastOpen(b"12345")), None, 8),
     "accepts-odd": (lambda target: fresh_open(target, FastOpen(b"1234567")), 1, 1 + N),
+    "drops-short-option": (answered(FastOpen(b"123")), 1, None),
+    "drops-long-option": (answered(FastOpen(b"1" * 18)), 1, None),
     "treats-short-as-request": (cookie_in_reply(FastOpen(b"123")), None, 8),
     "treats-long-as-request": (cookie_in_reply(FastOpen(b"1" * 18)), None, 8),
     "resets-on-stray-option": (stray_option, [b"200"], []),

@@ -228,7 +228,8 @@ def sources(
     found: list[tuple[tuple[str, ...], bool]] = []
 
     async def script(session: Session) -> None:
-        found.append((session.own_sources, session.nat_is_ruled_out))
+        probe = Probe(session, a_case())
+        found.append((probe.own_sources, probe.nat_is_ruled_out))
 
     run(script, own=own, address=address, alt_sources=alt, no_nat=no_nat)
     return found[0]

@@ -82,25 +82,27 @@ class Limits:
         if self._session.clock.monotonic() >= self._calm_until:
             self._begin(self._look())
 
-    async def meet_silence(self) -> None:
-        """Plain SYNs are not answered: see what that means."""
+    async def meet_silence(self) -> bool:
+        """Plain SYNs are not answered: see what that means; False if that was seen just now."""
         if self._looking is None and self._session.clock.monotonic() >= self._calm_until:
             self._begin(self._look())
-        if self._looking is not None:
-            await asyncio.shield(self._looking)
+        return await self._have_looked()
 
     def _begin(self, look: Coroutine[Any, Any, None]) -> None:
         self._looking = asyncio.create_task(look)
         self._session.run_later(self._looking)
 
-    async def meet_refusal(self) -> None:
+    async def meet_refusal(self) -> bool:
         """Plain connections are not served, which were before: see whether they are too many."""
-        session = self._session
-        if self._looking is not None or session.clock.monotonic() < self._calm_until:
-            return
-        self._begin(self._look_at_refusal())
-        if self._looking is not None:
-            await asyncio.shield(self._looking)
+        if self._looking is None and self._session.clock.monotonic() >= self._calm_until:
+            self._begin(self._look_at_refusal())
+        return await self._have_looked()
+
+    async def _have_looked(self) -> bool:
+        if self._looking is None:
+            return False
+        await asyncio.shield(self._looking)
+        return True
 
     async def _look_at_refusal(self) -> None:
         session = self._session

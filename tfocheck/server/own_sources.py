@@ -44,3 +44,15 @@ def further_addresses(own: Own, source: str, target: str) -> list[str]:
         and not ours.ip.is_loopback
         and (there in ours.network if on_link else ours.ip.is_global)
     ][:MOST_ALTERNATIVES]
+
+
+def alternatives(own: Own, asked: Sequence[str], source: str, target: str) -> list[str]:
+    """Our addresses to compare cookies across, besides the usual one.
+
+    Those of the target's family that the user named; without any, further addresses of the
+    interface that the target is reached by, unless they could share a NAT with the usual one: that
+    is so where private addresses reach a target that is none.
+    """
+    named = [each for each in asked if (":" in each) == (":" in target)]
+    found = named or further_addresses(own, source, target)
+    return [each for each in found if each != source]

@@ -27,6 +27,7 @@ from tfocheck.server.attempt import Attempt
 from tfocheck.server.controls import accepts_valid_cookie
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.known import Known
+from tfocheck.server.own_sources import alternatives, is_on_link
 from tfocheck.server.rejection import Rejection
 from tfocheck.server.session import Session
 from tfocheck.server.silent_open import SilentOpen
@@ -98,12 +99,18 @@ class Probe(Attempt):
     @property
     def own_sources(self) -> tuple[str, ...]:
         """Our addresses to compare cookies across, the usual one first."""
-        return self._session.own_sources
+        session = self._session
+        asked = session.plan.alt_sources
+        own = session.wire.own_addresses()
+        return (session.source, *alternatives(own, asked, session.source, session.address))
 
     @property
     def nat_is_ruled_out(self) -> bool:
         """True if different addresses of ours reach the target as different ones for certain."""
-        return self._session.nat_is_ruled_out
+        session = self._session
+        return session.plan.no_nat or is_on_link(
+            session.wire.own_addresses(), session.source, session.address
+        )
 
     @property
     def own_mss(self) -> int:

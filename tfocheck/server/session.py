@@ -24,7 +24,6 @@ from tfocheck.model.route import Route
 from tfocheck.server import proxy_protocol
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.manners import Manners
-from tfocheck.server.own_sources import further_addresses, is_on_link
 from tfocheck.server.payload import Payload
 from tfocheck.server.siblings import Siblings
 from tfocheck.server.silent_open import SilentOpen
@@ -35,8 +34,9 @@ IPV4_MSS = 1460
 IPV6_MSS = 1440
 
 
-async def _nothing() -> None:
+async def _nothing() -> bool:
     """Nobody wants to know."""
+    return False
 
 
 class Session:
@@ -65,10 +65,10 @@ class Session:
         self.pace = Pace(wire.clock, plan.rate)
         self.limit: str | None = None
         """The limit on new connections that was met, in words."""
-        self.on_refusal: Callable[[], Awaitable[None]] = _nothing
+        self.on_refusal: Callable[[], Awaitable[bool]] = _nothing
         """Is told that plain connections are not served any more, which were before."""
-        self.on_silence: Callable[[], Awaitable[None]] = _nothing
-        """Is told that plain SYNs are not answered; looks into that before it comes back."""
+        self.on_silence: Callable[[], Awaitable[bool]] = _nothing
+        """Is told that plain SYNs are not answered; True if it has looked into that."""
         self.on_fate: Callable[[Flow], None] = lambda flow: None
         """Is told of each SYN that any server answers, when it was, or was not in time."""
         self.address = address
@@ -169,26 +169,6 @@ class Session:
         """How many bytes of options an everyday SYN with these Fast Open options has."""
         return len(tcp_options.encode(usual_options(self.own_mss, 0, fast_open)))
 
-    @property
-    def own_sources(self) -> tuple[str, ...]:
-        """Our addresses to compare cookies across, the usual one first.
-
-        The user's ``alt_sources`` of this family; without any, further addresses of the interface
-        that the target is reached by, unless they could share a NAT with the usual one: that is so
-        where private addresses reach a target that is none.
-        """
-        alternatives = [
-            each for each in self.plan.alt_sources if (":" in each) == (":" in self.address)
-        ]
-        if not alternatives:
-            alternatives = further_addresses(self.wire.own_addresses(), self.source, self.address)
-        return (self.source, *(each for each in alternatives if each != self.source))
-
-    @property
-    def nat_is_ruled_out(self) -> bool:
-        """True if different addresses of ours reach the target as different ones for certain."""
-        return self.plan.no_nat or is_on_link(self.wire.own_addresses(), self.source, self.address)
-
     def learn_round_trip(self, flow: Flow) -> None:
         """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""
         sample = flow.round_trip
@@ -237,7 +217,8 @@ class Session:
             self.close_later(flow)
             if flow.syn_ack is not None:
                 return True
-        await self.on_silence()
+        if not await self.on_silence():
+            return False
         flow = await self.plain_syn("control: plain SYN")
         self.close_later(flow)
         return flow.syn_ack is not None
