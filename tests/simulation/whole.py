@@ -56,7 +56,9 @@ def check_network(
     server: str = SERVER,
 ) -> AddressReport:
     """The same at the other end of a network."""
-    plan = prepare([f"{server}:{PORT}", "--payload", "http", *options]).plan
+    family = 6 if ":" in server else 4
+    target = f"[{server}]:{PORT}" if family == 6 else f"{server}:{PORT}"
+    plan = prepare([target, "--payload", "http", *options]).plan
     clock = VirtualClock()
     wire = MemoryWire(network, clock, own=own)
-    return clock.run(check_address(plan, Address(4, server, 0, PORT), wire))
+    return clock.run(check_address(plan, Address(family, server, 0, PORT), wire))
