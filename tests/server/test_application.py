@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -555,3 +555,29 @@ def test_nobody_is_talked_to_at_an_address_without_an_answer() -> None:
     found, flows = in_session(script, Nobody())
     assert found is False
     assert flows == 4 * 9  # each connection has nine SYNs before it is given up
+
+
+def test_one_that_closes_right_after_its_ack_is_seen_to() -> None:
+    """Only plain connections are closed, and only a while after their data was acknowledged."""
+    data: list[int] = []
+
+    def takes(segment: Segment, now: float) -> bool:
+        if segment.payload == b"\r\n" and not is_syn(segment):
+            data.append(segment.source_port)
+            return segment.source_port != data[0]  # the first one is the one looked at
+        return True
+
+    class Closing(Late):
+        """Each ACK of data is followed by a reset, a hundredth of a second later."""
+
+        def _hold(self, segments: Iterable[Segment], now: float) -> list[Segment]:
+            found = list(segments)
+            for each in found:
+                if each.flags == Flags.ACK:
+                    reset = replace(each, flags=Flags.RST | Flags.ACK)
+                    self._waiting.append((now + self._seconds, reset))
+            return found
+
+    server = Closing(Spoilt(mute(reference()), takes), 0.01, has_data)
+    with pytest.raises(UnusableError, match="plain connections are not served either"):
+        served(server, payload="none")
