@@ -5,9 +5,10 @@ JOBS ?= 8
 FAST_JOBS ?= 2
 N ?= 300
 RUNS ?= 200
+WORLDS ?= 300
 SOAK_JOBS ?= 8
 
-.PHONY: demo test fast coverage mutants lint bench soak reports clean
+.PHONY: demo test fast coverage mutants simulate lint bench soak reports clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfocheck demo
@@ -17,14 +18,19 @@ test: $(VENV)/.installed-test lint
 
 # What an ordinary user can run without a network: no root, no namespaces, no real time.
 fast: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab" tests
+	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab and not long" tests
 
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab" --cov --cov-report=term:skip-covered tests
+	$(BIN)/python -m pytest -q -n $(FAST_JOBS) -m "not lab and not long" --cov --cov-report=term:skip-covered tests
 
 # A sample of N small changes to judging, engine and server: do the tests of make fast notice?
 mutants: $(VENV)/.installed-test
 	$(BIN)/python bench/mutants.py -n $(N) $(if $(SEED),--seed $(SEED))
+
+# Whole checks in memory, in worlds drawn from the seeds SEED, SEED + 1, ... (WORLDS of them).
+simulate: $(VENV)/.installed-test
+	PYTHONPATH=tests/simulation $(BIN)/python tests/simulation/simulate.py \
+		--worlds $(WORLDS) $(if $(SEED),--seed $(SEED)) $(if $(RESUME),--resume $(RESUME))
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from simulate import look
 
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
+from tfocheck.reference.applications import APPLICATIONS
+from tfocheck.reference.faults import FAULTS
 
 IN_HASTE = 60
 ALL = 300
@@ -85,6 +87,6 @@ def test_what_is_drawn_can_be_told() -> None:
 
 def test_draws_cover_everything() -> None:
     drawn = [worlds.draw(seed) for seed in range(3000)]
-    assert {world.application for world in drawn} == set(worlds.APPLICATIONS)
+    assert {world.application for world in drawn} == set(APPLICATIONS)
     assert {box for world in drawn for box in world.boxes} == set(worlds.NETWORKS)
-    assert {world.fault for world in drawn} == {*worlds.FAULTS, None}
+    assert {world.fault for world in drawn} == {*FAULTS, None}

@@ -22,8 +22,15 @@ def contradictions(result: CaseResult) -> Iterator[str]:
     for pattern, holds in _STATEMENTS:
         for found in pattern.finditer(result.seen):
             numbers = [int(number.replace(",", "")) for number in found.groups()]
-            if not any(holds(flow, *numbers) for flow in _of_interest(result)):
+            flows = result.flows if _is_without_data(result.seen, found) else _of_interest(result)
+            if not any(holds(flow, *numbers) for flow in flows):
                 yield f"no packet says {found.group(0)!r}"
+
+
+def _is_without_data(seen: str, found: re.Match[str]) -> bool:
+    """Whether a statement is said to be about a SYN without data."""
+    rest = seen[found.end() :]
+    return rest.startswith((" to a cookie request", ", then an ordinary connection"))
 
 
 def _of_interest(result: CaseResult) -> tuple[FlowRecord, ...]:
