@@ -124,6 +124,8 @@ class Opener:
                 is_plain = not fast_open and options is None and port is None
                 if flow.acknowledged != 1 and is_plain:
                     session.facts.acknowledges_plain_data = True
+                    # An acknowledgment proves no place in the queue then, and shows no fallback.
+                    lane.narrow(0)
                 if flow.acknowledged != 1 and not session.facts.acknowledges_plain_data:
                     lane.begin_pending(flow, since)
                 elif rejected and lane.met_full(flow, since):
