@@ -124,8 +124,8 @@ def draw(seed: int) -> World:
         pending_limit=rng.choice((1, 2, 4, 16)) if rng.random() < 0.2 else PENDING_LIMIT,
         delay=rng.choice((0.0005, 0.0005, 0.005, 0.02, 0.05, 0.15)),
         weather=_weather(rng) if rng.random() < 0.4 else CLEAR,
-        boxes=_boxes(rng),
-        options=_options(rng),
+        boxes=(boxes := _boxes(rng)),
+        options=_options(rng, boxes),
         has_other_source=rng.random() < 0.5,
     )
     return _with_fault(world, rng)
@@ -171,9 +171,11 @@ def _boxes(rng: random.Random) -> tuple[str, ...]:
     return tuple(rng.sample(names, 2 if rng.random() < 0.1 else 1))
 
 
-def _options(rng: random.Random) -> tuple[str, ...]:
+def _options(rng: random.Random, boxes: tuple[str, ...]) -> tuple[str, ...]:
     possible = ("--thorough", "--trace", "--no-nat", f"--off-port={OFF_PORT}", "--attempts=5")
-    return tuple(each for each in possible if rng.random() < 0.1)
+    chosen = (each for each in possible if rng.random() < 0.1)
+    # Nobody vouches that there is no NAT where there is one.
+    return tuple(each for each in chosen if each != "--no-nat" or "nat-pool" not in boxes)
 
 
 def _with_fault(world: World, rng: random.Random) -> World:
