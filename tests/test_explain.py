@@ -17,7 +17,7 @@ from tfocheck.runner.catalogue import load_cases
 CASES = load_cases()
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
-MOST_LADDER_LINES = 8
+MOST_LADDER_LINES = 11
 LADDER_WIDTH = 72
 
 JUDGED_BY_US = [

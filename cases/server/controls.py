@@ -216,7 +216,7 @@ async def limits(probe: Probe) -> Outcome:
     """
     -> SYN (those of all other cases)
     <- SYN-ACK
-    several in a row without an answer: plain SYNs, many at once and then slowly
+    no answers in a row: plain SYNs, many at once and then slowly
     """
     if probe.limit is not None:
         return probe.info(probe.limit)

@@ -170,9 +170,6 @@ async def pending_limit(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie (valid), n bytes, one after another
     <- SYN-ACK, ack 1+n: pending, for we send no ACK
     -> ACK, FIN,ACK to all that are pending, at the end
-    -> SYN, seq 0 (plain, every now and then)
-    <- SYN-ACK, ack 1
-    -> RST,ACK (half-open)
     -> SYN, seq 0, cookie (valid), n bytes, three in a row: the limit
     <- SYN-ACK, ack 1 (the SYN alone)
     -> RST,ACK (half-open)
@@ -224,10 +221,7 @@ async def reset_counted(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie (valid), n bytes, until 3 in a row fall back
     <- SYN-ACK, ack 1+n: pending, for we send no ACK
-    -> ACK, FIN,ACK to all that are pending, at the end
-    -> SYN, seq 0, cookie (valid), n bytes: one of them
-    <- SYN-ACK, ack 1+n
-    -> RST,ACK
+    -> RST,ACK to one of them
     -> SYN, seq 0, cookie (valid), n bytes
     <- SYN-ACK, ack 1 (the SYN alone): its place is still taken
     -> RST,ACK (half-open)

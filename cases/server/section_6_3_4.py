@@ -52,7 +52,7 @@ async def one_key(probe: Probe) -> Outcome:
     -> ACK, FIN,ACK
     turned down with another cookie:
     -> SYN, seq 0, cookie request (8 at the same time, 3 times)
-    <- SYN-ACK, ack 1, cookie: a replaced one comes back, or the key has changed
+    <- SYN-ACK, ack 1, cookie: one that comes back, or of a new key
     -> RST,ACK (half-open)
     """
     for _ in range(CHANGES_ENDURED):

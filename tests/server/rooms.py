@@ -139,15 +139,21 @@ def in_session(
     return clock.run(main())
 
 
+ROOM = 32
+"""So many half-open connections fit into the listener's backlog, as a whole check would find."""
+
+
 def a_session(
     wire: MemoryWire, *, address: str = SERVER, payload: str = "http", **plan: Any
 ) -> Session:
     """A session on this wire."""
     target = parse(f"[{address}]:{PORT}" if ":" in address else f"{address}:{PORT}")
     chosen = choose(payload)
+    lane = Lane(wire.clock)
+    lane.have_room(ROOM)
     return Session(
         wire=wire,
-        lane=Lane(wire.clock),
+        lane=lane,
         address=address,
         port=PORT,
         source=wire.source_for(address, PORT)[0],

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from rooms import (
+    ROOM,
     Late,
     Nobody,
     Spoilt,
@@ -20,7 +21,6 @@ from rooms import (
 )
 
 from tfocheck.case import Flow, Probe, Syn
-from tfocheck.engine.lane import MOST_HALF_OPEN
 from tfocheck.engine.transcript import RECEIVE_WINDOW
 from tfocheck.judging.ballot import UnansweredError, UnusableError
 from tfocheck.memory.hosts import PORT, Endpoint
@@ -229,7 +229,7 @@ def test_half_open_connections_are_bounded() -> None:
                 inside -= 1
 
         await asyncio.gather(*map(look, range(100)))
-        assert most == MOST_HALF_OPEN
+        assert most == ROOM
 
     run(script, cookie=False)
 
@@ -471,7 +471,7 @@ def test_who_is_cancelled_while_waiting_for_a_place_blocks_nobody() -> None:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
         assert (await _plain(probe)).acknowledged == 1
-        for _ in range(MOST_HALF_OPEN):
+        for _ in range(ROOM):
             assert not session.lane.half_open.locked()
             await session.lane.half_open.acquire()
 

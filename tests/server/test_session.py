@@ -90,11 +90,9 @@ def test_a_syn_that_was_lost_is_replaced() -> None:
     [
         (False, 0, True, 1),
         (False, 5, True, 6),
-        # One more, once it is known whether this was the moment.
-        (False, 6, True, 7),
-        (False, 7, False, 7),
-        (True, 12, True, 13),
-        (True, 13, False, 13),
+        (False, 6, False, 6),
+        (True, 11, True, 12),
+        (True, 12, False, 12),
     ],
 )
 def test_a_no_must_be_had_several_times(

@@ -24,7 +24,6 @@ from collections.abc import AsyncIterator, Hashable
 
 from tfocheck.engine.ports import Clock
 
-MOST_HALF_OPEN = 64
 GROWTH = 4
 MOST_OPENINGS = 16
 """Enough for a path of 300 ms; a queue of pending requests has hundreds of places, as a rule."""
@@ -55,9 +54,12 @@ class Lane:
         self._widest = 1
         self.places = 1
         """So many pending requests the server has shown to have room for."""
-        self.half_open = asyncio.Semaphore(MOST_HALF_OPEN)
-        """A listener's backlog may be short, and beyond it Linux answers with SYN cookies, which
-        carry no Fast Open option."""
+        self.room = 1
+        """So many half-open connections are known to fit into the listener's backlog."""
+        self.half_open = asyncio.Semaphore(1)
+        """How many may be half-open at a time: one, until more were seen to fit (``have_room``). A
+        listener's backlog may be short, and beyond it Linux answers with SYN cookies, which carry
+        no Fast Open option."""
         self.sequence = asyncio.Lock()
         """For what must run one after another, whether it is in the lane or not."""
         self._has_fallen_back = False
@@ -155,6 +157,12 @@ class Lane:
             # Other clients take places, too: none can be relied on.
             self.places = 1
         self._look()
+
+    def have_room(self, half_open: int) -> None:
+        """So many half-open connections fit into the listener's backlog at the same time."""
+        for _ in range(half_open - self.room):
+            self.half_open.release()
+        self.room = max(self.room, half_open)
 
     # --- what is pending ----------------------------------------------------------------------
 

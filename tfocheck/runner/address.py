@@ -17,6 +17,9 @@ from tfocheck.server.payload import for_target
 from tfocheck.server.session import Session
 from tfocheck.server.siblings import Siblings
 
+FOR_CLOSING = 0.98
+"""When so much of the time that a run may take is over, what is open is not waited for."""
+
 
 async def check_address(
     plan: Plan,
@@ -72,7 +75,7 @@ async def check_address(
     try:
         schedule = Schedule(session, plan, target.text, progress)
         await schedule.run()
-        await session.finish()
+        await session.finish(began + FOR_CLOSING * plan.longest)
         cookie = session.facts.cookie
         results, controls = schedule.results(), schedule.controls()
     except asyncio.CancelledError:

@@ -36,12 +36,17 @@ class Progress(Protocol):
         """A case has its verdict."""
 
 
+FOR_CASES = 0.95
+"""Of the time that a run may take, so much is for its cases."""
+
+
 @dataclass
 class _Trial:
     """A case while it is run: when it began, what the capture had lost by then, what came of it."""
 
     began: float
     drops: int
+    has_begun: bool = False
     outcome: Outcome = field(default_factory=lambda: Outcome(Verdict.ERROR, "not run"))
     traceback: str | None = None
 
@@ -78,7 +83,8 @@ class Schedule:
         loop = asyncio.get_running_loop()
         cases = self._plan.cases
         self._results = {case.id: loop.create_future() for case in cases}
-        self._ends = self._session.clock.monotonic() + self._plan.longest
+        # The rest is for closing what is open then.
+        self._ends = self._session.clock.monotonic() + FOR_CASES * self._plan.longest
         for case in cases:
             if case.turn is Turn.FREE:
                 self._session.lane.join(case.id)
@@ -92,8 +98,12 @@ class Schedule:
             async with asyncio.timeout(None if left == math.inf else left):
                 await self._try(case, trial)
         except TimeoutError:
-            seen = f"not done within the {self._plan.max_time:g} s of a run (--max-time)"
-            trial.outcome = Outcome(Verdict.INCONCLUSIVE, seen)
+            seen = f"within the {self._plan.max_time:g} s of a run (--max-time)"
+            if case.is_users and trial.has_begun:
+                told = _told(case, EscapeError(f"it did not end {seen}"))
+                trial.outcome = Outcome(Verdict.ERROR, told)
+            else:
+                trial.outcome = Outcome(Verdict.INCONCLUSIVE, f"not done {seen}")
         finally:
             session.lane.depart(case.id)
         result = CaseResult(
@@ -128,7 +138,7 @@ class Schedule:
             return
         await self._await_turn(case)
         async with self._one_by_one(case):
-            trial.began = session.clock.monotonic()
+            trial.began, trial.has_begun = session.clock.monotonic(), True
             trial.drops = session.wire.losses().capture_drops
             if self._progress is not None:
                 self._progress.case_started(self._target, session.address, case)

@@ -20,8 +20,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from tfocheck.engine.flow import Flow
+from tfocheck.engine.lane import SLOW_PATH
 from tfocheck.server.application import Application
 from tfocheck.server.session import Session
+from tfocheck.wire.options import FastOpen
 
 RECENT = 8
 SUSPICIOUS = 5
@@ -44,6 +46,10 @@ CALM = 5.0
 SECOND_LOOK = 10.0
 """Seconds after which a silence of everything is believed."""
 
+FEW_HALF_OPEN = 6
+MANY_HALF_OPEN = 32
+"""So many half-open connections at a time are enough on a fast path, or on a slow one."""
+
 AT_ONCE = 3
 """Plain connections by which a limit is told from an application that errs now and then."""
 
@@ -65,12 +71,16 @@ class Limits:
         self._looking: asyncio.Task[None] | None = None
         self._calm_until = 0.0
         self._unused_port: int | None = None
+        self._has_asked_for_room = False
         self._is_refused: bool | None = None
         """Whether SYNs to a port that nobody listens on were answered by resets."""
 
     def note(self, flow: Flow) -> None:
         """Whether a SYN that any server answers has been answered."""
         answered = flow.syn_ack is not None
+        if self._session.facts.cookie is not None and not self._has_asked_for_room:
+            self._has_asked_for_room = True
+            self._session.run_later(self._prove_room())
         if answered and self._is_refused is None:
             self._is_refused = False
             self._session.run_later(self._try_unused_port())
@@ -142,6 +152,28 @@ class Limits:
             return found is not None
         finally:
             session.close_later(flow)
+
+    async def _prove_room(self) -> None:
+        """See how many half-open connections fit: a backlog that is full gives no cookies."""
+        session = self._session
+        is_slow = (session.round_trips.smallest or 0.0) >= SLOW_PATH
+        count = MANY_HALF_OPEN if is_slow else FEW_HALF_OPEN
+
+        async def ask() -> bool | None:
+            flow = session.new_flow("control: requests at the same time")
+            await flow.send_syn(session.syn_options(FastOpen(), flow=flow))
+            await session.await_syn_ack(flow)
+            session.close_later(flow)
+            return None if flow.syn_ack is None else flow.offered_cookie is not None
+
+        got = await asyncio.gather(*(ask() for _ in range(count)))
+        if False not in got:
+            session.lane.have_room(count)
+        elif session.limit is None:
+            session.limit = (
+                f"of {count} cookie requests at the same time {got.count(True)} got a cookie: the"
+                " listener's backlog is short, and beyond it are SYN cookies, which carry none"
+            )
 
     async def _try_unused_port(self) -> None:
         self._unused_port = UNUSED_PORTS[0] + secrets.randbelow(UNUSED_PORTS[1] - UNUSED_PORTS[0])

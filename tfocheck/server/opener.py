@@ -134,8 +134,7 @@ class Opener:
                 session.facts.cookies_seen.add(flow.offered.cookie)
             yield flow
         finally:
-            lane.half_open.release()
-            session.run_later(self._close(flow, self._leave_queue(flow)))
+            session.run_later(self._close_half_open(flow))
 
     @contextlib.asynccontextmanager
     async def alone(
@@ -208,6 +207,20 @@ class Opener:
                 await flow.complete(round_trip)
         finally:
             self._session.lane.end_pending(flow)
+
+    async def _close_half_open(self, flow: Flow) -> None:
+        """The next one may come when this one has left the listener's backlog."""
+        lane, session = self._session.lane, self._session
+        # One whose SYN-ACK got lost stays there for seconds: that counts where room is short.
+        leaves_early = flow.handshake_done or (flow.acknowledged is None and lane.room > 1)
+        if leaves_early:
+            lane.half_open.release()
+        try:
+            await self._leave_queue(flow)
+            await flow.close(session.round_trip)
+        finally:
+            if not leaves_early:
+                lane.half_open.release()
 
     async def _close(self, flow: Flow, leaving: Awaitable[None]) -> None:
         # The rest of the closing does not concern the server's queue.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
@@ -245,11 +246,18 @@ class Session:
         if not task.cancelled():
             task.exception()
 
-    async def finish(self) -> None:
-        """Wait until every connection is closed; ports stay guarded until then."""
+    async def finish(self, ends: float = math.inf) -> None:
+        """Wait until every connection is closed; ports stay guarded until then.
+
+        At the end of the run's time, in the clock's seconds, what is still open gets a last packet.
+        """
         self.manners.forget()
-        while self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        while self._closing and (left := ends - self.clock.monotonic()) > 0:
+            await asyncio.wait(self._closing, timeout=None if left == math.inf else left)
+        if self._closing:
+            for task in self._closing:
+                task.cancel()
+            await self.abandon()
 
     async def abandon(self) -> None:
         """Close what is open after an interruption; one packet or two for each, no long wait."""
