@@ -23,6 +23,7 @@ SEVERITIES = {
     "option.too-long": Severity.MINOR,
     "cookie.not-volunteered": Severity.MINOR,
     "open.early-answer": None,
+    "cookie.repeatable": None,
 }
 GOOD = {
     "control.syn": PASS,
@@ -30,7 +31,7 @@ GOOD = {
     "cookie.request": PASS,
     "open.data-acked": PASS,
     "open.early-answer": INFO,
-    **dict.fromkeys(list(SEVERITIES)[:-1], PASS),
+    **dict.fromkeys(list(SEVERITIES)[:-2], PASS),
 }
 
 
@@ -41,6 +42,7 @@ async def _never_run(_probe: object) -> Outcome:
 def result(case_id: str, verdict: Verdict, *, prerequisite: bool = False) -> CaseResult:
     severity = SEVERITIES.get(case_id, Severity.MAJOR)
     level = Level.INFO if severity is None else Level.MUST
+    level = Level.PATH if case_id.startswith("path.") else level
     case = Case(
         *(case_id, "4.2", level, severity, "t", "r", "e", f"advice of {case_id}", _never_run),
         role=ROLES.get(case_id),
@@ -67,6 +69,13 @@ def changed(**verdicts: Verdict) -> Conclusion:
         ({"open_early_answer": SKIP}, "A", Kind.CONFORMS),
         ({"option_odd_length": SKIP}, "A", Kind.CONFORMS),
         ({"open_early_answer": WARN}, "A-", Kind.CONFORMS),
+        ({"open_early_answer": INCONCLUSIVE}, "A", Kind.CONFORMS),
+        ({"open_early_answer": ERROR}, None, Kind.INCONCLUSIVE),
+        ({"cookie_repeatable": INCONCLUSIVE}, "A+", Kind.CONFORMS),
+        ({"cookie_repeatable": WARN}, "A-", Kind.CONFORMS),
+        ({"path_slower": WARN}, "A+", Kind.CONFORMS),
+        ({"path_slower": FAIL}, None, Kind.PATH),
+        ({"path_slower": INCONCLUSIVE}, None, Kind.INCONCLUSIVE),
         ({"cookie_not_volunteered": WARN}, "A-", Kind.CONFORMS),
         ({"cookie_not_volunteered": WARN, "open_early_answer": WARN}, "B", Kind.CONFORMS),
         ({"option_odd_length": FAIL}, "B", Kind.FAILED),
@@ -123,6 +132,23 @@ def test_strict_makes_a_warning_a_failure_but_keeps_the_letter() -> None:
     strict = conclude(warned, strict=True)
     assert (strict.exit_code, strict.grade) == (ExitCode.FAILED, "A-")
     assert "cookie.not-volunteered" in strict.headline
+
+
+def test_a_warning_about_the_path_has_advice_and_counts_in_a_strict_run() -> None:
+    slower = address({**GOOD, "path.slower": WARN})
+    found, strict = conclude(slower), conclude(slower, strict=True)
+    assert (found.exit_code, found.grade) == (ExitCode.CONFORMS, "A+")
+    assert (strict.kind, strict.exit_code, strict.grade) == (Kind.PATH, 4, "A+")
+    assert "advice of path.slower" in found.advice
+    assert "path.slower" in strict.headline
+
+
+def test_a_fact_that_stayed_open_breaks_no_strict_run_but_alone_it_is_no_pass() -> None:
+    whole = address({**GOOD, "cookie.repeatable": INCONCLUSIVE})
+    assert conclude(whole, strict=True).exit_code == ExitCode.CONFORMS
+    alone = address({"control.syn": PASS, "cookie.repeatable": INCONCLUSIVE})
+    alone = replace(alone, results=(replace(alone.results[0], prerequisite=True), alone.results[1]))
+    assert conclude(alone, complete=False).exit_code == ExitCode.UNREACHABLE
 
 
 def test_a_selection_has_no_letter() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample import HOSTILE, SERVER, make_address, make_case, make_report, make_result
 
-from tfocheck.case import Severity, Verdict
+from tfocheck.case import Level, Severity, Verdict
 from tfocheck.cli import main as cli
 from tfocheck.errors import UsageError
 from tfocheck.judging import grade
@@ -87,6 +87,16 @@ def test_changes(before: str | None, after: str | None, change: str) -> None:
     old = None if before is None else Verdict(before)
     new = None if after is None else Verdict(after)
     assert compare.change_of(old, new) == change
+
+
+def test_what_takes_nothing_from_the_letter_is_neither_worse_nor_better() -> None:
+    held = compare.Finding(Verdict.PASS, "held", Level.INFO)
+    open_ = compare.Finding(Verdict.INCONCLUSIVE, "not seen", Level.INFO)
+    slower = compare.Finding(Verdict.WARN, "slower", Level.PATH)
+    for case in (held, open_), (open_, held), (held, slower), (slower, held):
+        assert compare.CaseChange("x.y", *case).change is Change.OTHER
+    asked = compare.Finding(Verdict.INCONCLUSIVE, "not seen", Level.MUST)
+    assert compare.CaseChange("x.y", held, asked).change is Change.WORSE
 
 
 @given(*[st.sampled_from([*Verdict, None])] * 2)

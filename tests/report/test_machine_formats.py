@@ -173,7 +173,13 @@ def test_junit_calls_failure_only_what_is_the_servers() -> None:
         ("error", "path", "path.option-dropped")
     ]
     slow = make_result(PATH_CASE, Verdict.WARN, "slow")
-    assert problems_of(make_report(make_address(results=(REACHED, slow))), strict=True) == []
+    assert problems_of(make_report(make_address(results=(REACHED, slow)))) == []
+    assert problems_of(make_report(make_address(results=(REACHED, slow))), strict=True) == [
+        ("error", "path", "path.option-dropped")
+    ]
+    fact = make_result(make_case("cookie.repeatable", level=Level.INFO), Verdict.INCONCLUSIVE, "?")
+    for strict in (False, True):
+        assert problems_of(make_report(make_address(results=(REACHED, fact))), strict=strict) == []
     silent = replace(REACHED, verdict=Verdict.INCONCLUSIVE, seen="no answer")
     assert problems_of(make_report(make_address(results=(silent,)))) == [
         ("error", "unreachable", "control.syn")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement
-from tfocheck.judging.kind import Kind
+from tfocheck.judging.kind import Kind, breaks_build
 from tfocheck.model import escape
 from tfocheck.model.case import Role, Verdict
 from tfocheck.model.report import AddressReport, CaseResult, Report
@@ -150,10 +150,12 @@ def _ended(case_id: str, reached: Sequence[AddressReport], strict: bool) -> Ende
             if result.verdict in verdicts and (result.known is not None) == known
         ]
 
-    counting = [Verdict.FAIL, Verdict.ERROR]
-    if strict:
-        counting += [Verdict.WARN, Verdict.INCONCLUSIVE]
-    if broken := worst(*counting):
+    open_ = () if strict else (Verdict.INCONCLUSIVE,)
+    if broken := [
+        (address, result)
+        for address, result in pairs
+        if breaks_build(result, strict=strict) and result.verdict not in open_
+    ]:
         text = "\n\n".join(_evidence(address, result) for address, result in broken)
         return Ended(Ending.FAILED, text, seconds=seconds)
     if known := worst(*Verdict, known=True):

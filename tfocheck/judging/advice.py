@@ -11,6 +11,7 @@ from tfocheck.judging.kind import (
     holds,
     known,
     path_faults,
+    undecided,
     with_verdict,
 )
 from tfocheck.model.case import Role, Severity, Verdict
@@ -40,7 +41,7 @@ def _untold_headline(report: AddressReport, kind: Kind) -> str:
         case Kind.UNREACHABLE:
             return f"unreachable: {_seen(report, Role.REACHABLE)}"
         case Kind.PATH:
-            fault = path_faults(report)[0]
+            fault = path_faults(report, strict=True)[0]
             return f"the path is at fault: {fault.case.id}: {fault.seen}"
         case Kind.NOT_OFFERED:
             return f"TFO not offered: {_seen(report, Role.OFFERED)}"
@@ -59,6 +60,8 @@ def _how_it_works(report: AddressReport) -> str:
     early = report.by_role(Role.EARLY)
     if early is not None and early.verdict in HELD:
         return "data on the SYN is accepted and answered before the handshake ends"
+    if early is not None and early.verdict is Verdict.INCONCLUSIVE:
+        return "data on the SYN is accepted (whether it is answered early could not be decided)"
     if early is not None and early.verdict is Verdict.WARN:
         return "data on the SYN is accepted, but answered only after the handshake"
     return "data on the SYN is accepted (judged by the ack alone, no answer was looked at)"
@@ -120,9 +123,8 @@ def _undecided_headline(report: AddressReport) -> str:
     if errors:
         who = "your own code" if all(each.case.is_users for each in errors) else "tfocheck itself"
         return f"inconclusive: {who} went wrong in {len(errors)} of {total} cases"
-    undecided = len(with_verdict(report, Verdict.INCONCLUSIVE))
-    if undecided:
-        return f"inconclusive: {undecided} of {total} cases could not be decided"
+    if number := len(undecided(report)):
+        return f"inconclusive: {number} of {total} cases could not be decided"
     if not report.results:
         return "inconclusive: no case was run"
     return "inconclusive: every selected case was skipped"
@@ -146,7 +148,7 @@ def advice(report: AddressReport, kind: Kind) -> tuple[str, ...]:
         case Kind.NOT_OFFERED:
             return _advice_when_not_offered(report)
     given = [] if kind is Kind.PATH else [*_advice_by_pattern(report)]
-    given += [fault.case.advice for fault in path_faults(report)]
+    given += [fault.case.advice for fault in path_faults(report, strict=True)]
     given += [result.case.advice for result in broken(report, strict=True) if result.case.advice]
     return tuple(dict.fromkeys(given))
 

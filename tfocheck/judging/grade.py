@@ -9,9 +9,11 @@ The rules, for one address:
 3. A server that issues cookies that it does not honour can't be better than D.
 4. Any other failure of severity major is at best C, of severity minor at best B.
 5. Each warning, and each failure after the first, costs a step: A+, A, A-, B, B-, C, C-, D, D-.
+   A warning about the path costs none: it is not the server's.
 6. A is: everything holds. A+ is more: every case passed (none skipped), and the answer came before
    the handshake ended.
-7. An inconclusive case leaves the letter open: there is none then, unless it is F already.
+7. An inconclusive case leaves the letter open: there is none then, unless it is F already. One of
+   level info takes nothing from the letter: it is no requirement.
 8. There is a letter only for a whole run; a selection of cases says how many of them hold.
 9. Of several addresses the worst counts, and each is shown.
 
@@ -30,15 +32,16 @@ from tfocheck.errors import ExitCode
 from tfocheck.judging.advice import advice, headline
 from tfocheck.judging.kind import (
     HELD,
-    UNDECIDED,
     Kind,
     breaks_build,
+    costs_step,
     holds,
     is_offered,
+    is_weightless,
     kind_of,
     of_server,
     path_faults,
-    with_verdict,
+    undecided,
 )
 from tfocheck.judging.trust import mark_known
 from tfocheck.model.baseline import Applied
@@ -215,13 +218,13 @@ def _grade(report: AddressReport, kind: Kind) -> str | None:
         not is_offered(report)
         or path_faults(report)
         or kind is Kind.INCONCLUSIVE
-        or with_verdict(report, *UNDECIDED)
+        or undecided(report)
     ):
         return None
     step = STEPS.index("A")
     for result in failures:
         step = max(step, STEPS.index(_ceiling(result)))
-    step += max(0, len(failures) - 1) + len(with_verdict(report, Verdict.WARN))
+    step += max(0, len(failures) - 1) + sum(map(costs_step, report.results))
     if step == STEPS.index("A") and _is_flawless(report):
         return "A+"
     return STEPS[min(step, len(STEPS) - 1)]
@@ -234,4 +237,7 @@ def _ceiling(failure: CaseResult) -> str:
 
 
 def _is_flawless(report: AddressReport) -> bool:
-    return holds(report, Role.EARLY) and all(result.verdict in HELD for result in report.results)
+    return holds(report, Role.EARLY) and all(
+        result.verdict in HELD or is_weightless(result.case.level, result.verdict)
+        for result in report.results
+    )

@@ -1,7 +1,7 @@
 """What an address came to, apart from any letter: it conforms, fails, can't be reached, and so on.
 
-These decide, for the letter, the exit code, strict runs, JUnit and baseline alike, what counts
-against whom.
+``counts_against`` decides, for the letter, the exit code, strict runs, JUnit, compare and baseline
+alike, what counts against whom.
 """
 
 from __future__ import annotations
@@ -13,9 +13,43 @@ from tfocheck.model.case import Level, Role, Severity, Verdict
 from tfocheck.model.report import AddressReport, CaseResult
 
 HELD = (Verdict.PASS, Verdict.INFO)
-UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.ERROR)
 _DECIDED = (Verdict.PASS, Verdict.INFO, Verdict.WARN)
 _WEIGHT = {Severity.CRITICAL: 0, Severity.MAJOR: 1, Severity.MINOR: 2, None: 3}
+
+
+class Against(enum.StrEnum):
+    """Whom, or what, a verdict counts against."""
+
+    SERVER = "server"
+    PATH = "path"
+    VERDICT = "verdict"
+    """The run itself: something that matters stayed open."""
+
+
+def counts_against(level: Level, verdict: Verdict, *, strict: bool = False) -> Against | None:
+    """Whom a verdict on a case of this level counts against; None if it breaks nothing.
+
+    With ``strict`` a warning counts as a failure. A fact that stayed open (level info) and a
+    warning about the path take nothing from the letter, and only the latter counts in a strict run.
+    """
+    if verdict is Verdict.ERROR or (verdict is Verdict.INCONCLUSIVE and level is not Level.INFO):
+        return Against.VERDICT
+    if verdict is Verdict.FAIL or (verdict is Verdict.WARN and strict):
+        return Against.PATH if level is Level.PATH else Against.SERVER
+    return None
+
+
+def costs_step(result: CaseResult) -> bool:
+    """Whether a warning makes the letter worse: one about the path does not."""
+    in_strict = counts_against(result.case.level, result.verdict, strict=True)
+    return result.verdict is Verdict.WARN and in_strict is Against.SERVER
+
+
+def is_weightless(level: Level, verdict: Verdict) -> bool:
+    """Whether a verdict that is not good takes nothing from the letter all the same."""
+    is_open_fact = verdict is Verdict.INCONCLUSIVE and counts_against(level, verdict) is None
+    in_strict = counts_against(level, verdict, strict=True)
+    return is_open_fact or (verdict is Verdict.WARN and in_strict is Against.PATH)
 
 
 class Kind(enum.StrEnum):
@@ -69,32 +103,31 @@ def _kind_of_all(report: AddressReport, strict: bool) -> Kind:
     is_empty = not any(r.verdict in _DECIDED and not r.prerequisite for r in report.results)
     found = {
         Kind.UNREACHABLE: is_mute and control is not None and control.verdict is not Verdict.ERROR,
-        Kind.FAILED: not is_mute and bool(of_server(report, *_counting(strict))),
-        Kind.PATH: not is_mute and bool(path_faults(report)),
+        Kind.FAILED: not is_mute and bool(_counting(report, Against.SERVER, strict)),
+        Kind.PATH: not is_mute and bool(path_faults(report, strict=strict)),
         Kind.NOT_OFFERED: not (
             is_mute or with_verdict(report, Verdict.ERROR) or is_offered(report)
         ),
-        Kind.INCONCLUSIVE: is_mute or is_empty or bool(with_verdict(report, *UNDECIDED)),
+        Kind.INCONCLUSIVE: is_mute or is_empty or bool(undecided(report)),
     }
     return next((kind for kind, is_so in found.items() if is_so), Kind.CONFORMS)
 
 
 def is_broken(result: CaseResult, *, strict: bool = False) -> bool:
     """Whether the server failed this, as nobody knew: that is what exit code 1 stands for."""
-    counts = result.verdict in _counting(strict) and result.case.level is not Level.PATH
-    return counts and result.known is None
+    return _against(result, strict) is Against.SERVER and result.known is None
 
 
-def is_path_fault(result: CaseResult) -> bool:
+def is_path_fault(result: CaseResult, *, strict: bool = False) -> bool:
     """Whether what lies between here and the address failed this, and not the server."""
-    return result.verdict is Verdict.FAIL and result.case.level is Level.PATH
+    return _against(result, strict) is Against.PATH
 
 
 def breaks_build(result: CaseResult, *, strict: bool = False) -> bool:
     """Whether this alone keeps the exit code from being 0."""
     if result.known is not None:
         return False
-    return is_broken(result, strict=strict) or result.verdict in (Verdict.FAIL, *UNDECIDED)
+    return _against(result, strict) is not None
 
 
 def holds(report: AddressReport, role: Role) -> bool:
@@ -114,9 +147,14 @@ def broken(report: AddressReport, strict: bool) -> list[CaseResult]:
     return sorted(found, key=lambda result: _WEIGHT[result.case.severity])
 
 
-def path_faults(report: AddressReport) -> list[CaseResult]:
+def path_faults(report: AddressReport, *, strict: bool = False) -> list[CaseResult]:
     """What is wrong between here and the address."""
-    return list(filter(is_path_fault, report.results))
+    return _counting(report, Against.PATH, strict)
+
+
+def undecided(report: AddressReport) -> list[CaseResult]:
+    """What stayed open and matters."""
+    return _counting(report, Against.VERDICT, strict=False)
 
 
 def of_server(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
@@ -124,8 +162,12 @@ def of_server(report: AddressReport, *verdicts: Verdict) -> list[CaseResult]:
     return [each for each in with_verdict(report, *verdicts) if each.case.level is not Level.PATH]
 
 
-def _counting(strict: bool) -> tuple[Verdict, ...]:
-    return (Verdict.FAIL, Verdict.WARN) if strict else (Verdict.FAIL,)
+def _counting(report: AddressReport, against: Against, strict: bool) -> list[CaseResult]:
+    return [each for each in report.results if _against(each, strict) is against]
+
+
+def _against(result: CaseResult, strict: bool) -> Against | None:
+    return counts_against(result.case.level, result.verdict, strict=strict)
 
 
 def is_offered(report: AddressReport) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfocheck.judging.baseline import FORMAT
 from tfocheck.judging.grade import Judgement
-from tfocheck.judging.kind import Kind
+from tfocheck.judging.kind import Against, Kind, counts_against, undecided
 from tfocheck.model import escape
 from tfocheck.model.baseline import Baseline
 from tfocheck.model.case import Role, Verdict
@@ -50,11 +50,13 @@ def save(judgement: Judgement, old: Baseline, today: datetime.date) -> Saved | N
     ]
     if not reached:
         return None
-    counting = (Verdict.FAIL, Verdict.WARN) if judgement.strict else (Verdict.FAIL,)
+    wrong = (Against.SERVER, Against.PATH)
     added = 0
     for address in reached:
         for result in address.results:
-            if result.verdict in counting and not old.allows(address, result):
+            level, verdict = result.case.level, result.verdict
+            against = counts_against(level, verdict, strict=judgement.strict)
+            if against in wrong and not old.allows(address, result):
                 _append(document, _table(address, result, today))
                 added += 1
     return Saved(tomlkit.dumps(document), added, tuple(_left_out(judgement, reached)))
@@ -95,13 +97,9 @@ def _append(document: Any, values: Mapping[str, str]) -> None:
 
 
 def _left_out(judgement: Judgement, reached: Sequence[AddressReport]) -> Iterator[str]:
-    undecided = sum(
-        result.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR) and result.known is None
-        for address in reached
-        for result in address.results
-    )
-    if undecided:
-        cases = "1 case that was" if undecided == 1 else f"{undecided} cases that were"
+    number = sum(each.known is None for address in reached for each in undecided(address))
+    if number:
+        cases = "1 case that was" if number == 1 else f"{number} cases that were"
         yield f"{cases} not decided"
     for address in reached:
         offered = address.by_role(Role.OFFERED)

@@ -24,8 +24,9 @@ from typing import Any
 
 from tfocheck.errors import UsageError
 from tfocheck.judging.grade import GRADES
+from tfocheck.judging.kind import is_weightless
 from tfocheck.model import escape
-from tfocheck.model.case import Verdict
+from tfocheck.model.case import Level, Verdict
 from tfocheck.model.style import Style
 from tfocheck.report.grid import wrapped_grid
 from tfocheck.report.json_report import FORMAT
@@ -46,10 +47,16 @@ class Change(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One case of a report that was read: its verdict, and what was seen."""
+    """One case of a report that was read: its verdict, what was seen, and its level."""
 
     verdict: Verdict
     seen: str
+    level: Level = Level.MUST
+
+    @property
+    def is_weightless(self) -> bool:
+        """Whether it takes nothing from the letter, though it is not good."""
+        return is_weightless(self.level, self.verdict)
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,10 @@ class CaseChange:
 
     @property
     def change(self) -> Change:
-        """What the rules say of it."""
-        return change_of(*self.verdicts)
+        """What the rules say of it; what takes nothing from the letter is neither of the two."""
+        change = change_of(*self.verdicts)
+        weightless = any(each.is_weightless for each in (self.before, self.after) if each)
+        return Change.OTHER if weightless and change is not Change.SAME else change
 
     @property
     def verdicts(self) -> tuple[Verdict | None, Verdict | None]:
@@ -337,7 +346,11 @@ class _Reader:
                 raise self._error(f"{place}.verdict", f"{verdict!r} is no verdict")
             if case in cases:
                 raise self._error(place, f"{case!r} is there twice")
-            cases[case] = Finding(Verdict(verdict), self._value(result, "seen", str, place))
+            level = self._value(result, "level", str, place)
+            if level not in list(Level):
+                raise self._error(f"{place}.level", f"{level!r} is no level")
+            seen = self._value(result, "seen", str, place)
+            cases[case] = Finding(Verdict(verdict), seen, Level(level))
         return Tested(
             self._value(entry, "target", str, where),
             self._value(entry, "address", str, where),

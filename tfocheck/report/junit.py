@@ -8,7 +8,8 @@ Rules that hold here:
   unreachable, not tested.
 * Where no case alone is to blame, the case that stands for the whole address has the error.
 * skip is ``skipped``, and so is, with its reason, what a baseline knows. A warning is a plain pass
-  with its text in ``system-out``, or a failure of type "warn" with ``--strict``.
+  with its text in ``system-out``, or a failure of type "warn" with ``--strict`` (an error if it is
+  about the path). So is a fact that stayed open.
 * Each suite has as many test cases as the table has rows. With several addresses a test case is
   named with its own: GitLab drops every test case but the first of those with the same class and
   name.
@@ -29,7 +30,7 @@ import junit_xml
 
 from tfocheck.judging import grade
 from tfocheck.judging.grade import Conclusion, Judgement
-from tfocheck.judging.kind import Kind, is_broken, is_path_fault
+from tfocheck.judging.kind import Against, Kind, counts_against
 from tfocheck.model import escape
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import CaseResult
@@ -141,16 +142,17 @@ def _test_case(
             case.add_error_info(escape.text(whole.headline), advice or None, whole.kind.value)
         case _ if result.known is not None:
             case.add_skipped_info(f"known: {escape.text(result.known)}; {result.verdict}: {seen}")
-        case Verdict.FAIL if is_path_fault(result):
-            case.add_error_info(seen, explanation, Kind.PATH.value)
-        case Verdict.FAIL:
-            case.add_failure_info(seen, explanation, severity)
-        case Verdict.WARN if is_broken(result, strict=strict):
-            case.add_failure_info(seen, explanation, "warn")
-        case Verdict.INCONCLUSIVE | Verdict.ERROR:
-            case.add_error_info(seen, explanation, result.verdict.value)
         case Verdict.SKIP:
             case.add_skipped_info(seen)
+        case verdict:
+            match counts_against(result.case.level, verdict, strict=strict):
+                case Against.PATH:
+                    case.add_error_info(seen, explanation, Kind.PATH.value)
+                case Against.SERVER:
+                    weight = "warn" if verdict is Verdict.WARN else severity
+                    case.add_failure_info(seen, explanation, weight)
+                case Against.VERDICT:
+                    case.add_error_info(seen, explanation, verdict.value)
     head = f"{explaining.verdict(result)}: {seen}"
     packets = ladders(result)
     case.stdout = f"{head}\n{packets}\n" if packets else f"{head}\n"
