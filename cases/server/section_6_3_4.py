@@ -115,15 +115,35 @@ async def addresses(probe: Probe) -> Outcome:
     rows = await probe.compare_addresses(COMPARED)
     if len(rows) < 2:
         return probe.info("the name has one address that can be tested")
-    different = [
-        case_id
+    found = {
+        case_id: {
+            address: verdicts[case_id]
+            for address, verdicts in rows.items()
+            if _is_decided(case_id, verdicts[case_id])
+        }
         for case_id in COMPARED
-        if len({verdicts[case_id] for verdicts in rows.values()}) > 1
-    ]
-    matrix = "; ".join(
-        f"{address}: " + ", ".join(f"{case_id} {verdicts[case_id]}" for case_id in different)
-        for address, verdicts in rows.items()
-    )
+    }
+    different = [case_id for case_id in COMPARED if len(set(found[case_id].values())) > 1]
     if different:
+        matrix = "; ".join(
+            f"{address}: "
+            + ", ".join(f"{each} {found[each].get(address, '?')}" for each in different)
+            for address in rows
+        )
         return probe.warning(f"the addresses differ: {matrix}")
-    return probe.info(f"{len(rows)} addresses behave alike in {', '.join(COMPARED)}")
+    alike = [case_id for case_id in COMPARED if len(found[case_id]) == len(rows)]
+    if not alike:
+        return probe.info(
+            f"none of {', '.join(COMPARED)} was decided at all of {len(rows)} addresses"
+        )
+    return probe.info(f"{len(rows)} addresses behave alike in {', '.join(alike)}")
+
+
+def _is_decided(case_id: str, verdict: str) -> bool:
+    """Whether a verdict says something of the address, and not of the run.
+
+    That no cookie comes is a skip, and an answer all the same.
+    """
+    if verdict == Verdict.SKIP:
+        return case_id == "cookie.request"
+    return verdict in (Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO)
