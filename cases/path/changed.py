@@ -176,6 +176,13 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
     if shifted is not None:
         _, where = shifted
         return probe.info(f"sequence numbers are shifted {where}, and back: they line up")
+    strays = [flow for flow in probe.all_flows if flow.stray_resets]
+    if strays:
+        probe.evidence.adopt(strays[0])
+        return probe.info(
+            f"resets came with numbers that are not the connection's (on {len(strays)} so far):"
+            " somebody sends them who does not see it; they are ignored"
+        )
     probe.borrow("control.syn", lambda flow: flow.syn_ack is not None)
     return probe.passed("every SYN-ACK acknowledges what was sent")
 

@@ -9,7 +9,7 @@ import pytest
 from test_flow import OurPort, ScriptedLink, polite_server, refusing_server, reply
 
 from tfocheck.engine.flow import CLOSE_SECONDS, Flow
-from tfocheck.engine.transcript import RECEIVE_WINDOW
+from tfocheck.engine.record import RECEIVE_WINDOW
 from tfocheck.memory.clock import START
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured, FlowKey, IcmpError

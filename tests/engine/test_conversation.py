@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from tfocheck.engine.conversation import Conversation
-from tfocheck.engine.transcript import LEAST_REPEAT, RECEIVE_WINDOW, WINDOW_SCALE
+from tfocheck.engine.record import RECEIVE_WINDOW, WINDOW_SCALE
+from tfocheck.engine.transcript import LEAST_REPEAT
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
 from tfocheck.wire.numbers import SEQUENCE_SPACE, relative

@@ -21,7 +21,7 @@ from rooms import (
 )
 
 from tfocheck.case import Flow, Probe, Syn
-from tfocheck.engine.transcript import RECEIVE_WINDOW
+from tfocheck.engine.record import RECEIVE_WINDOW
 from tfocheck.judging.ballot import UnansweredError, UnusableError
 from tfocheck.memory.hosts import PORT, Endpoint
 from tfocheck.reference.header import reset_for
@@ -471,6 +471,7 @@ def test_who_is_cancelled_while_waiting_for_a_place_blocks_nobody() -> None:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
         assert (await _plain(probe)).acknowledged == 1
+        await session.clock.sleep(0.1)  # until what was half-open is closed
         for _ in range(ROOM):
             assert not session.lane.half_open.locked()
             await session.lane.half_open.acquire()

@@ -14,7 +14,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from tfocheck.engine.transcript import RECEIVE_WINDOW, WINDOW_SCALE, Transcript
+from tfocheck.engine.record import RECEIVE_WINDOW, WINDOW_SCALE
+from tfocheck.engine.transcript import Transcript
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import FlowKey
 from tfocheck.wire.numbers import SEQUENCE_SPACE, relative

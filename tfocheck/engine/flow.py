@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tfocheck.engine.conversation import Conversation
 from tfocheck.engine.pace import Pace
 from tfocheck.engine.ports import Port, Wire
-from tfocheck.engine.transcript import RECEIVE_WINDOW
+from tfocheck.engine.record import RECEIVE_WINDOW
 from tfocheck.wire.evidence import Captured, FlowKey, FlowRecord, IcmpError
 from tfocheck.wire.segment import DEFAULT_TTL, Segment
 

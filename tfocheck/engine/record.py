@@ -6,7 +6,8 @@ Rules that hold here:
 * Sequence arithmetic is modulo 2**32 everywhere.
 * What can't belong to this connection is kept as evidence, and believed in nothing.
 
-Sources: RFC 9293 sections 3.4 and 3.10.7, RFC 2018 (selective acknowledgement), RFC 7323.
+Sources: RFC 9293 sections 3.4 and 3.10.7, RFC 2018 (selective acknowledgement), RFC 5961 (blind
+resets), RFC 7323.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
 from tfocheck.wire.numbers import relative
 from tfocheck.wire.options import OptionList
 from tfocheck.wire.segment import Flags, Segment
+
+RECEIVE_WINDOW = 65535
+WINDOW_SCALE = 7
 
 
 class Record:
@@ -39,6 +43,8 @@ class Record:
         """SYN-ACKs from the server's port that acknowledge what we never sent."""
         self.reset: Captured | None = None
         """The server's RST, if one came that may be believed (RFC 9293 section 3.10.7.3)."""
+        self.stray_resets: list[Captured] = []
+        """RSTs with numbers that are not this connection's: whoever sent them does not see it."""
         self.kernel_resets = 0
         """Resets that the local kernel sent in our name: the port was not guarded."""
         self.syn_data = b""
@@ -72,10 +78,9 @@ class Record:
         segment = captured.segment
         if segment.is_syn_ack:
             self._take_syn_ack(captured)
-        may_be_believed = self.server_isn is not None or self._acknowledges_syn(segment)
-        if segment.is_reset and self.reset is None and may_be_believed:
-            self.reset = captured
-        if self.server_isn is None or segment.is_reset:
+        if segment.is_reset:
+            self._take_reset(captured)
+        if self.server_isn is None or segment.is_reset or not self._is_near(segment):
             return
         # A repeated SYN-ACK or FIN as well: our ACK was lost.
         self.owes_ack = self.owes_ack or segment.sequence_length > 0
@@ -83,6 +88,26 @@ class Record:
         if stamps is not None:
             self.last_timestamp = stamps[0]
         self._take_data(segment, self.server_isn)
+
+    def _take_reset(self, captured: Captured) -> None:
+        """Believe a RST, unless its numbers are nobody's who takes part (RFC 9293 3.10.7.3).
+
+        A server that has forgotten the connection takes its number from an ACK of ours, which may
+        be one from before: an older number of this connection is as good as the next one. What
+        answers a SYN of ours has no number, but acknowledges it.
+        """
+        segment = captured.segment
+        answers_syn = segment.has_ack and self._acknowledges_syn(segment)
+        if not answers_syn and (self.server_isn is None or not self._is_near(segment)):
+            self.stray_resets.append(captured)
+        elif self.reset is None:
+            self.reset = captured
+
+    def _is_near(self, segment: Segment) -> bool:
+        """Whether a segment begins inside of the window, or where it was before."""
+        assert self.server_isn is not None
+        most = 1 + self.stream_bytes + (RECEIVE_WINDOW << WINDOW_SCALE)
+        return 0 <= relative(segment.seq, self.server_isn) <= most
 
     def _take_syn_ack(self, captured: Captured) -> None:
         segment = captured.segment

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import itertools
 
-from tfocheck.engine.record import Record
+from tfocheck.engine.record import RECEIVE_WINDOW, WINDOW_SCALE, Record
 from tfocheck.wire.evidence import Captured, IcmpError
 from tfocheck.wire.numbers import relative
 from tfocheck.wire.options import FastOpen
 from tfocheck.wire.segment import Flags, Segment
-
-RECEIVE_WINDOW = 65535
-WINDOW_SCALE = 7
 
 LEAST_REPEAT = 0.5
 """A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
@@ -197,8 +194,11 @@ class Transcript(Record):
         return [
             captured
             for captured in self.received[since:]
-            if captured.segment.flags & (Flags.SYN | Flags.RST)
-            or not captured.segment.sequence_length
+            if captured not in self.stray_resets
+            and (
+                captured.segment.flags & (Flags.SYN | Flags.RST)
+                or not captured.segment.sequence_length
+            )
         ]
 
     def is_answer_to_copy(self, captured: Captured) -> bool:

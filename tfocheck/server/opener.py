@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from tfocheck.engine.flow import Flow
-from tfocheck.engine.transcript import RECEIVE_WINDOW
+from tfocheck.engine.record import RECEIVE_WINDOW
 from tfocheck.judging.ballot import UnansweredError, UnusableError
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.session import Session

@@ -1,0 +1,88 @@
+"""Networks that are difficult and ordinary: nothing of what they do is laid on the server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from test_legal_servers import bad, seen
+from whole import SEED, check_network
+
+from tfocheck.engine.conversation import Conversation
+from tfocheck.memory.hosts import reference_host
+from tfocheck.memory.limits import StrayReset
+from tfocheck.memory.network import Network
+from tfocheck.memory.path import Box, with_box
+from tfocheck.model.report import AddressReport
+from tfocheck.wire.evidence import Captured, FlowKey
+from tfocheck.wire.segment import Flags, Segment
+
+
+def behind(
+    box: Box, options: Sequence[str] = (), *, faults: Iterable[str] = (), **host: Any
+) -> AddressReport:
+    """A check with a box on the second router."""
+    rng = random.Random(SEED)
+    server = reference_host(faults, cookie_key=rng.randbytes(16), rng=rng, **host)
+    return check_network(Network(server, with_box(box, 2)), options)
+
+
+# A23: resets that nobody who takes part has sent
+
+
+def test_a_reset_out_of_the_window_is_told_and_not_believed() -> None:
+    report = behind(StrayReset())
+    assert bad(report) == {}
+    assert seen(report, "path.sequence-rewritten").startswith("info: resets came with numbers")
+
+
+@pytest.mark.parametrize(
+    ("fault", "case_id"),
+    [("resets-bare-syn", "open.syn-without-option"), ("resets-copy", "open.duplicate-syn")],
+)
+def test_a_reset_of_the_servers_is_believed_among_such(fault: str, case_id: str) -> None:
+    assert set(bad(behind(StrayReset(), faults=[fault]))) == {case_id}
+
+
+KEY = FlowKey("10.0.0.1", 40_000, "10.0.0.2", 80)
+
+
+def received(flow: Conversation, seq: int, ack: int, flags: Flags) -> None:
+    segment = Segment(*(KEY.server, 80, KEY.client, 40_000), seq=seq, ack=ack, flags=flags)
+    flow.segment_captured(Captured(segment, 1.0, sent=False))
+
+
+def opened() -> Conversation:
+    flow = Conversation(KEY)
+    flow.syn(b"", b"hello")
+    received(flow, 1000, (flow.isn + 6) % 2**32, Flags.SYN | Flags.ACK)
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("seq", "believed"),
+    [(1001, True), (1000, True), (1001 + 60_000, True), (1000 + (1 << 30), False), (999, False)],
+)
+def test_a_reset_is_believed_by_its_number(seq: int, believed: bool) -> None:
+    flow = opened()
+    received(flow, seq, 0, Flags.RST)
+    assert (flow.reset is not None) is believed
+    assert len(flow.stray_resets) == (not believed)
+
+
+def test_a_reset_that_answers_our_syn_has_no_number_of_its_own() -> None:
+    flow = opened()
+    received(flow, 0, (flow.isn + 6) % 2**32, Flags.RST | Flags.ACK)
+    assert flow.reset is not None
+
+
+def test_before_the_syn_ack_a_reset_must_acknowledge_our_syn() -> None:
+    flow = Conversation(KEY)
+    flow.syn(b"", b"hello")
+    received(flow, 0, 0, Flags.RST)
+    received(flow, 0, (flow.isn + 7) % 2**32, Flags.RST | Flags.ACK)
+    assert flow.reset is None
+    received(flow, 0, (flow.isn + 1) % 2**32, Flags.RST | Flags.ACK)
+    assert flow.reset is not None
