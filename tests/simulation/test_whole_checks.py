@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from guarded import EVERYTHING
 from what_follows import FOLLOWS, TURNED
 from whole import SERVER, check, check_network
 
@@ -17,6 +18,7 @@ from tfocheck.memory.scenarios import build
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
 from tfocheck.runner.catalogue import load_cases
+from tfocheck.wire.segment import Flags
 
 GOOD = (Verdict.PASS, Verdict.INFO, Verdict.SKIP)
 BAD = (Verdict.FAIL, Verdict.WARN, Verdict.ERROR)
@@ -117,6 +119,22 @@ def test_what_a_check_cost_is_what_passed() -> None:
     assert (traffic.capture_drops, traffic.kernel_resets) == (0, 0)
     assert report.rtt == pytest.approx(0.001, abs=0.0005)
     assert report.cookie_bytes == 8
+
+
+@pytest.mark.parametrize("options", [(), EVERYTHING])
+def test_no_connection_is_left_open(options: tuple[str, ...]) -> None:
+    """A half-open one is reset, a Fast Open is completed and closed (RFC 7413 section 5.1)."""
+    report = check(options)
+    flows = [flow for result in report.results for flow in result.flows]
+    for flow in [*flows, *report.controls]:
+        answers = [each.segment for each in flow.packets if not each.sent]
+        sent = [each.segment for each in flow.packets if each.sent]
+        if not any(each.is_syn_ack for each in answers):
+            continue
+        assert any(each.is_reset for each in (*sent, *answers)) or (
+            any(each.flags & Flags.FIN for each in sent)
+            and any(each.flags & Flags.FIN for each in answers)
+        ), flow.label
 
 
 # --- nobody there, or nobody who helps ------------------------------------------------------------
