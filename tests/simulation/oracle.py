@@ -8,13 +8,13 @@ deserves it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import truth
-from worlds import HARMLESS_BOXES, World, cases_of
+from worlds import World, cases_of
 
 from tfocheck.judging.grade import conclude
-from tfocheck.memory.middleboxes import BOXES
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport, CaseResult
 from tfocheck.reference.variations import SynCookies
@@ -59,10 +59,11 @@ FOLLOWS: dict[str, frozenset[str]] = {
             *("option.odd-length", "option.too-short", "option.too-long"),
         )
     ),
-    "binds-port": frozenset(("open.data-acked",)),
+    "binds-port": frozenset(("open.data-acked", "option.experimental")),
+    "never-accepts": frozenset(("option.experimental",)),
     "constant-cookie": frozenset(("cookie.source-bound",)),
     "cookie-is-address": frozenset(("forged.constant",)),
-    "many-keys": frozenset(("cookie.repeatable", "cookie.port-independent")),
+    "many-keys": frozenset(("cookie.repeatable", "cookie.port-independent", "option.experimental")),
     "second-connection": frozenset(("open.syn-without-option",)),
     "loses-syn-data": frozenset(("open.sizes", "open.syn-without-option", "open.fin-after-data")),
     "doubles-syn-data": frozenset(("open.sizes", "open.duplicate-syn")),
@@ -86,6 +87,9 @@ PATH_FAULTS: dict[str, frozenset[str]] = {
 """Which case rightly accuses the path for a box."""
 
 
+EASY_BOXES = ("option-moved", "isn-shifted")
+
+
 def deserved(world: World) -> set[str]:
     """The cases that may fail or warn in it."""
     cases = {case for box in world.boxes for case in PATH_FAULTS.get(box, ())}
@@ -96,8 +100,11 @@ def deserved(world: World) -> set[str]:
     return cases
 
 
-def is_easy(world: World) -> bool:
-    """Nothing but its fault makes the world different: the fault has to be found."""
+def is_easy(world: World, boxes: Collection[str] = EASY_BOXES) -> bool:
+    """Nothing but its fault makes the world hard to judge: the fault has to be found.
+
+    ``boxes`` are those that count for nothing.
+    """
     variations = world.variations
     return (
         world.application == "answers"
@@ -107,7 +114,7 @@ def is_easy(world: World) -> bool:
         and not world.weather.jitter
         and not world.weather.reorder
         and not world.weather.duplicate
-        and set(world.boxes) <= {"option-moved", "isn-shifted"}
+        and set(world.boxes) <= set(boxes)
         and variations.syn_cookies is not SynCookies.ALWAYS
         and not variations.old_kind_only
         and not variations.keeps_plain_data
@@ -119,7 +126,7 @@ def problems(
     world: World, report: AddressReport, max_seconds: float = MAX_SECONDS
 ) -> list[Problem]:
     """All that is wrong with what was found in the world."""
-    found = [*_false(world, report), *_missed(world, report)]
+    found = [*_false(world, report), *_missed(world, report), *_missed_on_path(world, report)]
     for result in report.results:
         found += [
             Problem(Kind.UNTRUE_SEEN, result.case.id, f"{result.verdict}: {result.seen}: {why}")
@@ -129,7 +136,7 @@ def problems(
     if report.duration > max_seconds and not is_long:
         found.append(Problem(Kind.HANG, "the whole check", f"took {report.duration:.0f} s"))
     if not found:
-        found += _misjudged(world, report)
+        found += [*_undecided(world, report), *_misjudged(world, report)]
     return found
 
 
@@ -160,6 +167,31 @@ def _missed(world: World, report: AddressReport) -> list[Problem]:
     ]
 
 
+def _missed_on_path(world: World, report: AddressReport) -> list[Problem]:
+    """A box that breaks Fast Open is found where nothing else is in the way."""
+    if len(world.boxes) != 1 or not is_easy(world, world.boxes):
+        return []
+    cases = PATH_FAULTS.get(world.boxes[0], frozenset())
+    named = [each for each in report.results if each.case.id in cases]
+    if not cases or any(each.verdict in BAD for each in named):
+        return []
+    found = [
+        Problem(Kind.MISSED_FAULT, each.case.id, f"{each.verdict}: {each.seen}") for each in named
+    ]
+    return found or [Problem(Kind.MISSED_FAULT, "the path", f"no case of {sorted(cases)}")]
+
+
+def _undecided(world: World, report: AddressReport) -> list[Problem]:
+    """Where nothing is in the way everything can be decided."""
+    if world.fault is not None or not is_easy(world):
+        return []
+    return [
+        Problem(Kind.FALSE_VERDICT, each.case.id, f"{each.verdict}: {each.seen}")
+        for each in report.results
+        if each.verdict is Verdict.INCONCLUSIVE
+    ]
+
+
 def _is_turned(fault: str, named: list[CaseResult]) -> bool:
     """Faults that leave nothing to be judged: the case is skipped, or can't decide."""
     undecided = {
@@ -180,8 +212,3 @@ def _misjudged(world: World, report: AddressReport) -> list[Problem]:
         return []
     said = f"grade {conclusion.grade}: {conclusion.headline}"
     return [Problem(Kind.FALSE_VERDICT, "the letter", said)]
-
-
-def is_path_at_fault(world: World) -> bool:
-    """Whether a box of the lab's that breaks Fast Open is on the way."""
-    return any(box in BOXES and box not in HARMLESS_BOXES for box in world.boxes)

@@ -10,6 +10,7 @@ import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 from tfocheck.cli.check import prepare
 from tfocheck.memory import limits
@@ -20,7 +21,6 @@ from tfocheck.memory.middleboxes import BOXES
 from tfocheck.memory.network import Network
 from tfocheck.memory.path import Box, Path, routers
 from tfocheck.memory.wire import MemoryWire
-from tfocheck.model.case import Option
 from tfocheck.model.plan import Plan
 from tfocheck.model.report import AddressReport
 from tfocheck.model.target import Address
@@ -31,9 +31,9 @@ from tfocheck.reference.variations import USUAL, SynCookies, Variations
 from tfocheck.runner.address import check_address
 from tfocheck.runner.catalogue import load_cases
 
-SERVER = "10.77.3.2"
-OTHER = "10.77.0.3"
-OWN = ("10.77.0.1/24", f"{OTHER}/24")
+SERVER = {4: "10.77.3.2", 6: "fd77:3::2"}
+OTHER = {4: "10.77.0.3", 6: "fd77::3"}
+OWN = ("10.77.0.1/24", f"{OTHER[4]}/24", "fd77::1/64", f"{OTHER[6]}/64")
 CLEAR = Weather()
 ROUTER = ("10.77.2.2", "fd77:2::2")
 
@@ -89,6 +89,7 @@ class World:
     boxes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     has_other_source: bool = False
+    family: Literal[4, 6] = 4
 
     def __str__(self) -> str:
         usual = World(self.seed)
@@ -128,7 +129,8 @@ def draw(seed: int) -> World:
         options=_options(rng, boxes),
         has_other_source=rng.random() < 0.5,
     )
-    return _with_fault(world, rng)
+    world = _with_fault(world, rng)
+    return replace(world, family=6) if rng.random() < 0.25 else world
 
 
 def _variations(rng: random.Random) -> Variations:
@@ -199,6 +201,8 @@ def _is_visible(fault: str, world: World) -> bool:
     if variations.syn_cookies is SynCookies.ALWAYS or world.backlog == 0:
         return fault in _BEFORE_SYN_COOKIES
     hidden = any(box not in HARMLESS_BOXES and box in BOXES for box in world.boxes)
+    if fault == "needs-alignment" and "option-moved" in world.boxes:
+        return False  # the box puts it to an even place
     return not hidden and not (fault == "answers-old-kind" and variations.old_kind_only)
 
 
@@ -213,9 +217,10 @@ def _fitting(world: World, fault: str) -> Variations:
         kept = replace(kept, refreshes_cookies=False)
     if fault == "wrong-tsecr":
         kept = replace(kept, timestamps=True)
-    if fault in ("holds-data", "accept-without-option") or kept.keeps_plain_data:
-        # With the data of any SYN acknowledged only an early answer tells what was accepted.
-        kept = replace(kept, answers_early=True)
+    # Early answers show many faults; where the data of any SYN is acknowledged nothing else does.
+    kept = replace(kept, answers_early=True)
+    if "early-data-dropped" in world.boxes:
+        kept = replace(kept, keeps_plain_data=False)
     if fault == "ignores-empty-option":
         kept = replace(kept, offers_on_fallback=True)
     return kept
@@ -225,8 +230,8 @@ def _fitting(world: World, fault: str) -> Variations:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(options: tuple[str, ...]) -> Plan:
-    return prepare([f"{SERVER}:{PORT}", "--payload", "http", *options]).plan
+def _plan(target: str, options: tuple[str, ...]) -> Plan:
+    return prepare([target, "--payload", "http", *options]).plan
 
 
 def run(world: World) -> AddressReport:
@@ -247,13 +252,14 @@ def run(world: World) -> AddressReport:
         hops[-2 - place] = replace(hops[-2 - place], box=NETWORKS[name](rng)())
     impairment = Impairment(world.weather, world.weather, seed=world.seed)
     network = Network(host, Path(hops), impairment, delay=world.delay)
-    plan = _plan(world.options)
+    server = SERVER[world.family]
+    plan = _plan(f"[{server}]:{PORT}" if world.family == 6 else f"{server}:{PORT}", world.options)
     if world.has_other_source:
         # The option asks this machine's kernel whether the address is its own.
-        plan = replace(plan, alt_sources=(OTHER,))
+        plan = replace(plan, alt_sources=(OTHER[world.family],))
     clock = VirtualClock()
     wire = MemoryWire(network, clock, own=OWN)
-    return clock.run(check_address(plan, Address(4, SERVER, 0, PORT), wire))
+    return clock.run(check_address(plan, Address(world.family, server, 0, PORT), wire))
 
 
 def cases_of(fault: str) -> tuple[str, ...]:
@@ -265,5 +271,3 @@ _BY_FAULT: dict[str, tuple[str, ...]] = {}
 for _case in load_cases():
     for _fault in _case.faults:
         _BY_FAULT[_fault] = (*_BY_FAULT.get(_fault, ()), _case.id)
-
-IS_INTRUSIVE = {each.id for each in load_cases() if each.option is Option.INTRUSIVE}
