@@ -17,8 +17,13 @@ pytestmark = pytest.mark.lab
 
 SHORT = {"open.initial-window": "too short", "open.peer-mss": "too short"}
 SHORT_DNS = {**SHORT, "open.peer-window": "too short"}
-TO_TELL = ("benefit.latency", "open.early-answer", "open.stream-integrity")
-TO_TELL += ("open.initial-window", "open.peer-mss")
+TO_TELL = (
+    "benefit.latency",
+    "open.early-answer",
+    "open.stream-integrity",
+    "open.initial-window",
+    "open.peer-mss",
+)
 MUTE = dict.fromkeys(TO_TELL, "the application answers nothing")
 # What comes first says nothing of what was asked, whatever that was.
 SAME_FOR_ALL = {"open.stream-integrity": "answers a damaged request just like a whole one"}
