@@ -83,7 +83,8 @@ async def early_answer(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n
     <- the first bytes of the answer
     -> ACK, FIN,ACK
-    nothing before our ACK: how long after it the answer comes
+    nothing before our ACK: how long after it the answer comes, and how long it takes on plain
+    connections
     """
     if await probe.application.is_mute():
         probe.end(probe.skipped("the application answers nothing that could come early"))
@@ -101,8 +102,12 @@ async def early_answer(probe: Probe) -> Outcome:
             )
         wrong = await probe.application.serves(flow)
         acked_at, answered_at = flow.handshake_done_time, flow.first_data_time
-        if wrong or acked_at is None or answered_at is None:
+        if wrong or acked_at is None or answered_at is None or syn_ack is None:
             return probe.undecided(f"data accepted early, but then {wrong}")
+        if not await probe.application.is_prompt(acked_at - syn_ack.time):
+            raise UnusableError(
+                "the application takes about as long as we waited with our ACK, or longer"
+            )
         # An early answer that gets lost comes again only after our ACK, too: where packets get
         # lost, more attempts must agree.
         return probe.warning(

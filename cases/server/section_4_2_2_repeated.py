@@ -13,17 +13,22 @@ from tfocheck.case import (
     FastOpen,
     Flow,
     Level,
+    NothingToSeeError,
     Outcome,
     Probe,
     Severity,
     Turn,
-    UnusableError,
     case,
     judge_repeated_syn_ack,
 )
 
 COPIES = 4
 """So often a SYN is sent again until something comes of it: copies and answers may get lost."""
+
+EARLIEST = 0.8
+"""No answer comes sooner than this part of the shortest round trip; clocks are no better."""
+
+_ENDS = "the application closes, or resets, by itself about when a second copy can come"
 
 TIMESTAMP_TICK = 0.002
 """Seconds after which what a server sends has another timestamp: most count milliseconds."""
@@ -49,8 +54,14 @@ class _Answers:
 async def _answers_to_copies(
     probe: Probe, flow: Flow, repeat: Callable[[], Awaitable[None]]
 ) -> _Answers:
-    """What comes of sending the SYN again; several times, for one copy may well get lost."""
+    """What comes of sending the SYN again; several times, for one copy may well get lost.
+
+    What the server sent before a copy can have got there is no answer to it. Raises
+    NothingToSeeError when the connection has ended by then.
+    """
     await probe.clock.sleep(TIMESTAMP_TICK)
+    if flow.has_ended:
+        raise NothingToSeeError(_ENDS)
     known = len(flow.received)
     wait = probe.round_trips.syn_wait(probe.timeout)
     sent = 0
@@ -66,6 +77,22 @@ async def _answers_to_copies(
         sent += 1
         await flow.wait(has_come, wait)
     return _Answers(flow.control_segments(known), is_sure())
+
+
+async def _ends_by_itself(probe: Probe, flow: Flow) -> bool:
+    """Whether a Fast Open whose SYN comes once is ended by the server as well; after the other one.
+
+    A reset that the application makes a few milliseconds after the SYN-ACK meets the copy on its
+    way: it says nothing of that.
+    """
+    first, reset = flow.first_copy, flow.reset
+    least = probe.round_trips.smallest or 0.0
+    if first is not None and reset is not None and reset.time - first.time < EARLIEST * least:
+        return True  # it had left before the copy came
+    label = "control: the SYN once, then nothing"
+    async with probe.alone(label, FastOpen(probe.cookie), data=flow.syn_data) as once:
+        probe.cookies.must_be_open(once)
+        return await probe.application.ends_by_itself(once)
 
 
 @case(
@@ -105,31 +132,39 @@ async def duplicate_syn(probe: Probe) -> Outcome:
         await probe.application.early_answer(flow)
         if flow.has_ended:
             # Then the copy rightly opens another connection.
-            return probe.skipped("the application closes before a second copy can come")
+            raise NothingToSeeError(_ENDS)
         # A SYN-ACK again, or a plain ACK for a segment below the window
         # (RFC 9293 section 3.10.7.4).
         came_back = await _answers_to_copies(probe, flow, flow.repeat_syn)
         wronged = _wronged_by_copy(probe, flow, came_back.segments)
-        if wronged is not None:
-            return wronged
-        mute = await probe.application.is_mute()
-        wrong = None if mute else await probe.application.serves(flow)
-        if not wrong:
-            count, is_all = (1, True) if mute else await probe.application.answers(flow)
-            if count > 1:
-                return probe.breach(
-                    "a SYN that came twice was answered twice: its data was delivered twice",
-                    conclusive=True,
-                )
-            return probe.passed(
-                f"{came_back.how}, one connection that works",
-                conclusive=came_back.sure and is_all,
-            )
+        wrong = None
+        if wronged is None:
+            mute = await probe.application.is_mute()
+            wrong = None if mute else await probe.application.serves(flow)
+            if not wrong:
+                return await _opened_once(probe, flow, came_back, mute=mute)
+    if wronged is not None:
+        if not wronged.conclusive and await _ends_by_itself(probe, flow):
+            raise NothingToSeeError(_ENDS)
+        return wronged
     async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
         probe.cookies.must_be_open(flow)
         if await probe.application.serves(flow):
             return probe.skipped("a SYN that comes once is not served either")
     return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
+
+
+async def _opened_once(probe: Probe, flow: Flow, came_back: _Answers, *, mute: bool) -> Outcome:
+    """The outcome of a connection that works after its SYN has come twice."""
+    count, is_all = (1, True) if mute else await probe.application.answers(flow)
+    if count > 1:
+        return probe.breach(
+            "a SYN that came twice was answered twice: its data was delivered twice",
+            conclusive=True,
+        )
+    return probe.passed(
+        f"{came_back.how}, one connection that works", conclusive=came_back.sure and is_all
+    )
 
 
 def _wronged_by_copy(probe: Probe, flow: Flow, came_back: Sequence[Captured]) -> Outcome | None:
@@ -205,6 +240,7 @@ async def syn_without_option(probe: Probe) -> Outcome:
     -> ACK
     <- the answer that plain connections get
     -> FIN,ACK
+    a reset comes: the SYN once, from another port, for comparison
     """
     data = probe.payload.data
     label = "then the SYN again, bare"
@@ -213,25 +249,32 @@ async def syn_without_option(probe: Probe) -> Outcome:
         await probe.application.early_answer(flow)
         if flow.has_ended:
             # Then a reset is the right answer.
-            return probe.skipped("the application closes before the SYN can come again")
+            raise NothingToSeeError(_ENDS)
         bare = probe.syn_options(flow=flow)
         came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
-        if flow.reset is not None:
-            return probe.breach("the bare SYN of the same ISN was answered with a reset")
-        if _has_another_isn(flow, came_back.segments):
-            return probe.breach(
-                "the bare SYN of the same ISN opened another connection: the first was given up"
-            )
-        wrong = None if await probe.application.is_mute() else await probe.application.serves(flow)
-        if wrong:
-            return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
-        # The network may have doubled the first SYN, and what came be the answer to that one:
-        # the bare SYN's is on its way then, or the bare SYN got lost.
-        if not flow.has_ended:
-            await probe.application.replies(flow)
-        if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
-            raise UnusableError("the connection was reset after it had been served")
-        return probe.passed(
-            f"{came_back.how}, and the connection goes on",
-            conclusive=came_back.sure and not probe.has_lost,
+        if flow.reset is None:
+            return await _goes_on(probe, flow, came_back)
+    if await _ends_by_itself(probe, flow):
+        raise NothingToSeeError(_ENDS)
+    return probe.breach("the bare SYN of the same ISN was answered with a reset")
+
+
+async def _goes_on(probe: Probe, flow: Flow, came_back: _Answers) -> Outcome:
+    """The outcome of a connection that was not reset when its SYN came again, bare."""
+    if _has_another_isn(flow, came_back.segments):
+        return probe.breach(
+            "the bare SYN of the same ISN opened another connection: the first was given up"
         )
+    wrong = None if await probe.application.is_mute() else await probe.application.serves(flow)
+    if wrong:
+        return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
+    # The network may have doubled the first SYN, and what came be the answer to that one:
+    # the bare SYN's is on its way then, or the bare SYN got lost.
+    if not flow.has_ended:
+        await probe.application.replies(flow)
+    if flow.reset is not None or _has_another_isn(flow, flow.syn_acks):
+        raise NothingToSeeError(_ENDS)
+    return probe.passed(
+        f"{came_back.how}, and the connection goes on",
+        conclusive=came_back.sure and not probe.has_lost,
+    )

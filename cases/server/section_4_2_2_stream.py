@@ -8,6 +8,7 @@ from tfocheck.case import (
     Control,
     FastOpen,
     Level,
+    NothingToSeeError,
     Outcome,
     Probe,
     Severity,
@@ -129,6 +130,7 @@ async def fin_after_data(probe: Probe) -> Outcome:
     -> ACK
     -> FIN,ACK at once
     <- ACK of our FIN; the answer, before or after it
+    no answer: the same on a plain connection
     """
     mute = await probe.application.is_mute()
     patience = probe.application.patience(await probe.application.ordinary_answer())
@@ -142,11 +144,29 @@ async def fin_after_data(probe: Probe) -> Outcome:
         answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
         if flow.reset is not None and mute:
             return probe.skipped("the application resets by itself")
-        if flow.reset is not None and not answered:
-            return probe.breach("the FIN after data on the SYN was answered with a reset")
         if not answered and not mute:
+            wrong = "answered with a reset" if flow.reset is not None else "not answered"
+            if not await _plain_is_answered(probe, data, patience):
+                raise NothingToSeeError(
+                    f"data, then FIN: {wrong}, and so is it on a plain connection"
+                )
+            if flow.reset is not None:
+                return probe.breach("the FIN after data on the SYN was answered with a reset")
             return probe.breach("data on the SYN, then FIN: the request is not answered")
         return probe.passed(
             "our FIN acknowledged" if mute else "answered, our FIN acknowledged",
             conclusive=True,
         )
+
+
+async def _plain_is_answered(probe: Probe, data: bytes, patience: float) -> bool:
+    """Whether a request with a FIN right behind it is answered on a plain connection."""
+    flow = await probe.plain_connection("control: plain, data, then FIN")
+    try:
+        if flow.syn_ack is None:
+            return False
+        await flow.send_data(data)
+        await flow.complete(probe.round_trip)
+        return await flow.wait(lambda: bool(flow.stream), patience)
+    finally:
+        probe.close_later(flow)

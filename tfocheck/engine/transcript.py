@@ -72,6 +72,12 @@ class Transcript(Record):
         )
 
     @property
+    def first_copy(self) -> Captured | None:
+        """Our SYN, as it left for the second time."""
+        syns = [each for each in self.packets if each.sent and each.segment.flags & Flags.SYN]
+        return syns[1] if len(syns) > 1 else None
+
+    @property
     def syn_time(self) -> float | None:
         """When our first SYN left, by the kernel's clock."""
         first = self.first_syn

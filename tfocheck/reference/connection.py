@@ -245,7 +245,7 @@ class Connection:
             said = self._transmit(now)  # the application may have waited for its time
             return [self._write.ack(now)] if self._timers.is_ack_due(now) else said
         if self.state is State.SYN_RECEIVED:
-            return self._repeat_syn_ack(now)
+            return [*self._repeat_syn_ack(now), *self._transmit(now)]
         if not self._timers.repeat(now):
             return self._close()
         self._sender.start_over()

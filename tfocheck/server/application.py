@@ -18,6 +18,12 @@ CONFIRMATIONS = 3
 """So often a server must say that it has nothing more to send where packets get lost: our ACKs may,
 and without them it sends no more."""
 
+PATIENT = 1.25
+"""So many times the longest delay of an ordinary answer is waited at least for an early one."""
+
+DELAYS_TO_KNOW = 6
+"""So many ordinary answers are timed before one that is late is laid on the server."""
+
 ACK_COPIES = 3
 ACK_PAUSE = 0.002
 """An ACK that nothing answers is sent so often, and so many seconds apart."""
@@ -179,8 +185,7 @@ class Application(Conversing):
             answer.signatures.add(signature)
             asked, first = flow.asked_time, flow.first_data_time
             if asked is not None and first is not None:
-                delay = first - asked - (session.round_trips.smallest or 0.0)
-                answer.delay = max(answer.delay, delay)
+                answer.delays.append(first - asked - (session.round_trips.smallest or 0.0))
             return True
         finally:
             session.close_later(flow)
@@ -194,14 +199,29 @@ class Application(Conversing):
         return 2.5 + 10 * min(answer.delay, self._session.timeout) + 4 * self._session.round_trip
 
     async def quiet(self) -> float:
-        """How long to look for an answer before it may be called absent, in seconds."""
+        """How long to look for an answer before it may be called absent, in seconds.
+
+        That is longer than it takes on a plain connection, whatever bounds other waits.
+        """
         ordinary = await self.ordinary_answer()
         jitter = 4 * self._session.round_trips.variation
-        return min(self._session.timeout, QUIET_FLOOR + 3 * ordinary.delay + jitter)
+        usual = min(self._session.timeout, QUIET_FLOOR + 3 * ordinary.delay + jitter)
+        return max(usual, QUIET_FLOOR + PATIENT * ordinary.delay + jitter)
+
+    async def is_prompt(self, waited: float) -> bool:
+        """Whether an application as it is today would have answered within so many seconds.
+
+        One that takes now longer, now shorter is asked some times more before that is said.
+        """
+        ordinary = await self.ordinary_answer()
+        while len(ordinary.delays) < DELAYS_TO_KNOW:
+            if not await self.ask_once_more(ordinary):
+                break
+        return waited >= PATIENT * ordinary.delay
 
     async def reply_wait(self) -> float:
         """How long to look for what answers a segment of ours, in seconds."""
-        return min(self._session.timeout, await self.quiet() + self._session.round_trip)
+        return await self.quiet() + self._session.round_trip
 
     async def early_answer(self, flow: Flow) -> bool:
         """Wait for data from the server before our ACK; False when none came in good time."""
@@ -221,7 +241,47 @@ class Application(Conversing):
         if wrong and not await self._plain_is_served():
             await self._session.on_refusal()
             raise NothingToSeeError(f"{wrong}; but plain connections are not served either")
+        if wrong and not await self._like_it_is_served(flow, data or b""):
+            raise NothingToSeeError(
+                f"{wrong}; but nor is a plain connection whose request comes as late, and in the"
+                " same pieces"
+            )
         return wrong
+
+    async def _like_it_is_served(self, flow: Flow, data: bytes) -> bool:
+        """A control with the same bytes, cut at the same places, and sent as long after each other.
+
+        Some applications want their request, or its head, in one piece (haproxy's PROXY header), or
+        soon.
+        """
+        first = flow.syn_data[: (flow.acknowledged or 1) - 1]
+        came, acked = flow.syn_ack, flow.handshake_done_time
+        waited = acked - came.time if came is not None and acked is not None else 0.0
+        if not data or not (first or waited > self._session.round_trip):
+            return True  # it is like any other
+        control = await self._session.plain_connection("control: plain, as late, same pieces")
+        try:
+            if control.syn_ack is None:
+                return False
+            if first:
+                await control.send_data(first)
+            await self._session.clock.sleep(waited + self._session.round_trip)
+            if control.has_ended:
+                return False
+            if await self.is_mute():
+                return await self.takes(control, data) is None
+            ordinary = await self.ordinary_answer()
+            found = await self.converse(control, data, self.patience(ordinary))
+            return found in ordinary.signatures
+        finally:
+            self._session.close_later(control)
+
+    async def ends_by_itself(self, flow: Flow) -> bool:
+        """Wait as long as an answer of the application takes; True if the server then has ended.
+
+        What ends by itself says nothing of what was sent meanwhile.
+        """
+        return await flow.wait(lambda: flow.has_ended, await self.reply_wait())
 
     async def _what_is_wrong(self, flow: Flow, data: bytes | None) -> str | None:
         ordinary = await self.ordinary_answer()

@@ -15,12 +15,17 @@ class OrdinaryAnswer:
     """What the application answers on plain connections.
 
     ``signatures`` are the stable parts of the answers seen (``Payload.signature``), empty for an
-    application that says nothing; ``delay`` is the longest time in seconds from the request, or the
+    application that says nothing; ``delays`` are the times in seconds from the request, or the
     handshake, to the first byte, less a round trip.
     """
 
     signatures: set[bytes] = field(default_factory=set)
-    delay: float = 0.0
+    delays: list[float] = field(default_factory=list)
+
+    @property
+    def delay(self) -> float:
+        """The longest of them so far."""
+        return max([0.0, *self.delays])
 
 
 class Once(Generic[T]):
