@@ -20,6 +20,7 @@ import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -231,6 +232,8 @@ class Known:
     """What the tests import that is not ours."""
     failing: list[str] = field(default_factory=list)
     """What fails without any change."""
+    most: float = 60.0
+    """So many seconds of tests are spent on one mutant: beyond them it counts as survived."""
 
     def about(self, mutant: Mutant) -> list[str]:
         """The tests that execute the changed line, the quickest first.
@@ -242,7 +245,9 @@ class Known:
         found = {test for tests in near for test in tests}
         if found == {""}:
             found = {test for tests in lines.values() for test in tests}
-        return sorted(found - {"", *self.failing}, key=lambda test: self.seconds.get(test, 0.0))
+        quickest = sorted(found - {"", *self.failing}, key=lambda test: self.seconds.get(test, 0.0))
+        spent = itertools.accumulate(self.seconds.get(test, 0.0) for test in quickest)
+        return [test for test, seconds in zip(quickest, spent, strict=True) if seconds < self.most]
 
 
 class _Durations:
@@ -301,7 +306,7 @@ def _is_ours(module: ModuleType | None) -> bool:
 
 # --- running them ---------------------------------------------------------------------------------
 
-_QUIET = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not lab")
+_QUIET = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not lab and not long")
 
 
 class _Chosen:
@@ -421,6 +426,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--least", type=float, default=85.0, help="per cent to be killed")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of tests for one mutant")
     parser.add_argument("--only", default="", help="part of the path of the modules to change")
     parser.add_argument("tests", nargs="*", default=["tests"])
     told = parser.parse_args()
@@ -433,7 +439,7 @@ def main() -> int:
         folder = Path(name)
         sys.pycache_prefix = str(folder / "bytecode")
         began = time.monotonic()
-        known = look_up(folder, told.tests)
+        known = replace(look_up(folder, told.tests), most=told.seconds)
         print(f"{len(known.seconds)} tests in {time.monotonic() - began:.0f} s", flush=True)
         for each in known.failing:
             print(f"left out, for it fails anyway: {each}")
