@@ -88,5 +88,12 @@ class VirtualClock:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end of the work, as ``asyncio.run`` does. Raises what the work raises."""
+        results: list[T] = []
+
+        async def keep_result() -> None:
+            results.append(await work)
+
+        # Not as the task's own result: the runner has signal() make words of the whole task.
         with asyncio.Runner(loop_factory=lambda: _Loop(self)) as runner:
-            return runner.run(work)
+            runner.run(keep_result())
+        return results[0]

@@ -51,6 +51,14 @@ class Flags(enum.IntFlag):
     def __str__(self) -> str:
         return _flags_in_words(self)
 
+    # Looked up: enum's own way to a member is the most of what a segment costs in memory.
+
+    def __and__(self, other: int) -> Flags:
+        return _FLAGS[int.__and__(self, other)]
+
+    def __or__(self, other: int) -> Flags:
+        return _FLAGS[int.__or__(self, other)]
+
 
 @cache
 def _flags_in_words(flags: Flags) -> str:
