@@ -265,10 +265,20 @@ async def unpredictable(probe: Probe) -> Outcome:
     near = 1 << (4 * len(different[0]))
     if len(different) > 1 and min(b - a for a, b in itertools.pairwise(numbers)) < near:
         return probe.breach("different cookies have the first half in common, like a counter's")
-    where = f"{len(by_source)} addresses" if len(by_source) > 1 else "one address"
+    count = f"{len(everything)} cookies for"
+    if len(by_source) > 1:
+        return probe.passed(
+            f"{count} {len(by_source)} addresses, {len(different)} different: no constant, no"
+            " address, no counter"
+        )
+    # One address alone proves nothing of others.
+    if len(probe.own_sources) > 1:
+        return probe.undecided(
+            f"{count} {next(iter(by_source))} only: whether others get the same one can't be told"
+        )
     return probe.passed(
-        f"{len(everything)} cookies for {where}, {len(different)} different: no constant, no"
-        " address, no counter"
+        f"{count} one address, {len(different)} different: no address, no counter (whether they"
+        " are a constant takes another address to tell: --alt-source)"
     )
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from test_legal_servers import bad, seen
-from whole import SEED, check_network
+from whole import SEED, check, check_network
 
 from tfocheck.engine.conversation import Conversation
 from tfocheck.memory.hosts import reference_host
+from tfocheck.memory.impairment import TO_SERVER, Way
 from tfocheck.memory.limits import StrayReset
 from tfocheck.memory.network import Network
-from tfocheck.memory.path import Box, with_box
+from tfocheck.memory.path import Box, Passage, with_box
 from tfocheck.model.report import AddressReport
 from tfocheck.wire.evidence import Captured, FlowKey
 from tfocheck.wire.segment import Flags, Segment
@@ -86,3 +87,29 @@ def test_before_the_syn_ack_a_reset_must_acknowledge_our_syn() -> None:
     assert flow.reset is None
     received(flow, 0, (flow.isn + 1) % 2**32, Flags.RST | Flags.ACK)
     assert flow.reset is not None
+
+
+# A20: what gets lost proves nothing of other addresses
+
+
+class OneSource(Box):
+    """Drops all that comes from any address but one."""
+
+    def carry(self, way: Way, segment: Segment, now: float) -> Iterable[Passage]:
+        if way == TO_SERVER and segment.source != "10.0.0.1":
+            return ()
+        return ((way, segment),)
+
+
+@pytest.mark.parametrize("faults", [[], ["constant-cookie"]])
+def test_the_cookies_of_one_address_deny_no_constant(faults: list[str]) -> None:
+    report = behind(OneSource(), ["--case=cookie.unpredictable"], faults=faults)
+    assert seen(report, "cookie.unpredictable") == (
+        "inconclusive: 4 cookies for 10.0.0.1 only: whether others get the same one can't be told"
+    )
+
+
+def test_who_has_one_address_is_told_what_it_can_not_show() -> None:
+    found = seen(check(own=["10.0.0.1/24"]), "cookie.unpredictable")
+    assert found.startswith("pass: 4 cookies for one address, 1 different: no address, no counter")
+    assert "takes another address to tell" in found
