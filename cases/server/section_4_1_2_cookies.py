@@ -59,7 +59,7 @@ async def port_independent(probe: Probe) -> Outcome:
     async def opens(label: str, cookie: bytes, after: Flow | None = None) -> bool:
         async with probe.alone(label, FastOpen(cookie), data=data, after=after) as flow:
             if flow.acknowledged == 1 + len(data):
-                probe.cookies.accepted()
+                probe.cookies.accepted(flow)
             return await probe.is_open(flow)
 
     async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
@@ -256,6 +256,13 @@ async def unpredictable(probe: Probe) -> Outcome:
     everything = [cookie for cookies in by_source.values() for cookie in cookies]
     if not everything:
         return probe.undecided("no legal cookie came")
+    return _none_is_told(probe, by_source, everything)
+
+
+def _none_is_told(
+    probe: Probe, by_source: dict[str, list[bytes]], everything: list[bytes]
+) -> Outcome:
+    """Whether one of these cookies, by the address it was issued to, tells another one."""
     different = sorted(set(everything))
     if len(by_source) > 1 and len(different) == 1:
         if probe.nat_is_ruled_out:
@@ -265,19 +272,19 @@ async def unpredictable(probe: Probe) -> Outcome:
     near = 1 << (4 * len(different[0]))
     if len(different) > 1 and min(b - a for a, b in itertools.pairwise(numbers)) < near:
         return probe.breach("different cookies have the first half in common, like a counter's")
-    count = f"{len(everything)} cookies for"
+    for_ = f"{len(everything)} cookies for"
     if len(by_source) > 1:
         return probe.passed(
-            f"{count} {len(by_source)} addresses, {len(different)} different: no constant, no"
+            f"{for_} {len(by_source)} addresses, {len(different)} different: no constant, no"
             " address, no counter"
         )
     # One address alone proves nothing of others.
     if len(probe.own_sources) > 1:
         return probe.undecided(
-            f"{count} {next(iter(by_source))} only: whether others get the same one can't be told"
+            f"{for_} {next(iter(by_source))} only: whether others get the same one can't be told"
         )
     return probe.passed(
-        f"{count} one address, {len(different)} different: no address, no counter (whether they"
+        f"{for_} one address, {len(different)} different: no address, no counter (whether they"
         " are a constant takes another address to tell: --alt-source)"
     )
 

@@ -132,7 +132,7 @@ async def early_answer(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("needs-data", "stalls-without-data"),
     agree=Agreement(together=False, unanswered="a SYN with a valid cookie and no data"),
-    control=(Control.ISSUING, Control.SAME_KEY),
+    control=(Control.VALID_COOKIE, Control.ISSUING, Control.SAME_KEY),
 )
 async def no_data(probe: Probe) -> Outcome:
     """
@@ -141,6 +141,7 @@ async def no_data(probe: Probe) -> Outcome:
     -> ACK, n bytes
     <- the answer that plain connections get
     -> FIN,ACK
+    counts if the valid cookie with data is accepted right behind it
     """
     data = probe.payload.data
     async with probe.alone("valid cookie, no data", FastOpen(probe.cookie)) as flow:

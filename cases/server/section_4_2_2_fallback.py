@@ -80,7 +80,7 @@ async def fallback(probe: Probe) -> Outcome:
     why="With a fresh cookie a client whose old one is stale is fast again with its next "
     "connection. With a bad one it is turned down again and again.",
     needs=FAST_OPEN_WORKS,
-    control=(Control.SAME_KEY,),
+    control=(Control.VALID_COOKIE, Control.SAME_KEY),
     agree=IN_TURN,
 )
 async def fresh_cookie(probe: Probe) -> Outcome:

@@ -115,7 +115,8 @@ def _several(text: str) -> list[str]:
 def lies(case: Case, flows: Sequence[FlowRecord], controls: Sequence[FlowRecord] = ()) -> list[str]:
     """What in the ladder of a case is not true of these flows, its evidence in a good run.
 
-    A strand may also be among the ``controls`` of the run, which are no case's evidence.
+    A strand may also be among the ``controls`` of the run, which are no case's evidence; those that
+    are made for a case, as it declares, need no arrow.
     """
     ladder = strands(case)
     found = [
@@ -128,6 +129,8 @@ def lies(case: Case, flows: Sequence[FlowRecord], controls: Sequence[FlowRecord]
     if any(strand.elsewhere for strand in ladder):
         return found
     for flow in flows:
+        if flow.label.startswith(("control:", "positive control:")):
+            continue  # made beside every case that declares it
         syn = next((each for each in flow.packets if each.sent), None)
         opening = [strand.rungs[0] for strand in ladder]
         if syn is not None and not any(rung.fits(syn, flow) for rung in opening):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from whole import OFF_PORT, SEED, check
+from whole import OFF_PORT, PORT, SEED, check
 
 from tfocheck.memory.hosts import reference_host
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
+from tfocheck.reference.listener import ReferenceServer
 from tfocheck.reference.variations import Variations
+from tfocheck.wire.segment import Flags, Segment
 
 BAD = (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE, Verdict.ERROR)
 
@@ -153,3 +155,69 @@ def test_a_server_that_knows_the_option_of_before_the_rfc_only_is_called_that() 
 def test_what_kind_34_gets_not_either_is_not_laid_on_kind_254(fault: str) -> None:
     report = checked(Variations(), faults=[fault])
     assert seen(report, "option.experimental").startswith("info: ")
+
+
+# A21: a full queue falls back rightly, and so proves nothing
+
+
+class Taken:
+    """A server whose queue of pending requests is full from some SYN on: others use it, too."""
+
+    def __init__(self, from_: Callable[[Segment], bool], *faults: str) -> None:
+        self._server = ReferenceServer(PORT, faults, rng=random.Random(SEED))
+        self._from = from_
+
+    def receive(self, segment: Segment, now: float) -> list[Segment]:
+        if segment.flags == Flags.SYN and self._from(segment):
+            self._server._pending_limit = 0
+        return self._server.receive(segment, now)
+
+    def next_timer(self) -> float | None:
+        return self._server.next_timer()
+
+    def fire(self, now: float) -> list[Segment]:
+        return self._server.fire(now)
+
+
+def is_bare_opening(syn: Segment) -> bool:
+    option = syn.fast_open
+    return option is not None and option.has_legal_cookie and not syn.payload
+
+
+def is_too_short(syn: Segment) -> bool:
+    option = syn.fast_open
+    return option is not None and 0 < len(option.cookie) < 4
+
+
+@pytest.mark.parametrize(
+    ("from_", "fault", "case_id"),
+    [
+        (is_bare_opening, "needs-data", "open.no-data"),
+        (is_bare_opening, "stalls-without-data", "open.no-data"),
+        (is_too_short, "treats-short-as-request", "option.too-short"),
+    ],
+)
+@pytest.mark.parametrize("is_faulty", [True, False])
+def test_a_fallback_from_a_full_queue_passes_for_nothing(
+    from_: Callable[[Segment], bool], fault: str, case_id: str, is_faulty: bool
+) -> None:
+    server = Taken(from_, *([fault] if is_faulty else []))
+    report = check([f"--case={case_id}"], endpoint=server)
+    assert seen(report, case_id).startswith(
+        "inconclusive: the valid cookie is not accepted now either: a fallback proves nothing"
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("fault", "case_id"),
+    [
+        ("needs-data", "open.no-data"),
+        ("treats-short-as-request", "option.too-short"),
+        ("delivers-rejected-data", "forged.fallback"),
+    ],
+)
+def test_a_short_queue_hides_no_fault(limit: int, fault: str, case_id: str) -> None:
+    server = ReferenceServer(PORT, [fault], pending_limit=limit, rng=random.Random(SEED))
+    assert set(bad(check(endpoint=server))) == {case_id}
+    assert bad(check(endpoint=ReferenceServer(PORT, pending_limit=limit))) == {}

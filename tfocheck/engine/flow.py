@@ -48,6 +48,8 @@ class Flow(Conversation):
         self.server = server
         self.label = label
         self.decided = False
+        self.asked_at: float | None = None
+        """When our SYN was sent, in the clock's monotonic seconds."""
         self.packets_sent = 0
         self.packets_received = 0
         self.resets_sent = 0
@@ -131,6 +133,7 @@ class Flow(Conversation):
         """
         if self._pace is not None:
             await self._pace.turn()
+        self.asked_at = self._clock.monotonic()
         await self._send(self.syn(options, data, window=window, ttl=ttl))
 
     async def repeat_syn(self, options: bytes | None = None, data: bytes | None = None) -> None:

@@ -108,7 +108,9 @@ class Control(enum.StrEnum):
     """
 
     VALID_COOKIE = "valid-cookie"
-    """Before the first attempt: the valid cookie was accepted within the last minute."""
+    """Before the first attempt: the valid cookie was accepted within the last minute. After the
+    last one, if any fell back without a cookie: it is accepted again, so the queue of pending
+    requests is not full."""
     SAME_KEY = "same-key"
     """After an attempt that found a breach: the valid cookie still is accepted, no key changed."""
     SERVED = "served"

@@ -43,11 +43,16 @@ async def accepts_valid_cookie(attempt: Attempt, label: str) -> Outcome:
     cookie, data = attempt.cookie, attempt.payload.data
     async with attempt.alone(label, FastOpen(cookie), data=data) as flow:
         attempt.evidence.point_out(flow, flow.syn_ack)
-        if flow.acknowledged == 1 + len(data):
-            attempt.cookies.accepted()
+        if flow.acknowledged == 1 + len(data) and await attempt.is_open(flow):
+            attempt.cookies.accepted(flow)
             return attempt.passed(
                 f"cookie and {len(data)} bytes of data: all acknowledged (ack {flow.acknowledged})",
                 conclusive=True,
+            )
+        if flow.acknowledged == 1 + len(data):
+            return attempt.breach(
+                "a cookie of this minute opens nothing: the data is acknowledged as without one,"
+                " and not answered early"
             )
         if flow.acknowledged != 1:
             return attempt.breach(

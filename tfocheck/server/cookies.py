@@ -129,9 +129,9 @@ class Cookies:
         async with self._opener.alone("control: valid cookie", cookie, data=data) as flow:
             self.must_be_open(flow)
 
-    def accepted(self) -> None:
-        """Note that the valid cookie was accepted just now."""
-        self._session.accepted_at = self._session.clock.monotonic()
+    def accepted(self, flow: Flow) -> None:
+        """Note that the valid cookie was accepted: there was room in the queue of requests."""
+        self._session.note_acceptance(flow)
 
     def refuse_other_key(self, flow: Flow) -> None:
         """Take over the other cookie that came with a rejection, if one did.

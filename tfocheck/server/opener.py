@@ -179,6 +179,9 @@ class Opener:
         """
         lane = self._session.lane
         if flow.acknowledged != 1:
+            is_telling = not self._session.facts.acknowledges_plain_data
+            if is_telling and flow.syn_data and flow.acknowledged == 1 + len(flow.syn_data):
+                self._session.note_acceptance(flow)
             # Our ACKs that are younger than this had not arrived when the server took this SYN.
             moment = (
                 self._session.clock.monotonic() - (self._session.round_trips.smallest or 0.0) / 2

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tfocheck.engine.flow import Flow
+from tfocheck.judging.ballot import UnusableError
 from tfocheck.model.case import Agreement, Outcome, Verdict
 from tfocheck.model.route import PLAIN
 from tfocheck.server import tracer
@@ -127,6 +128,9 @@ async def _is_rejected(
     )
     async with opening as flow:
         attempt.evidence.point_out(flow, flow.syn_ack)
+        asked = flow.syn_options.fast_open
+        if asked is not None and asked.is_request and flow.offered is None:
+            raise UnusableError("no cookie comes with it now: a queue, or a backlog, may be full")
         if flow.acknowledged != 1 and not facts.acknowledges_plain_data:
             return attempt.breach(
                 f"{name} accepted: {(flow.acknowledged or 1) - 1} of {len(syn.data)} bytes on the"

@@ -99,7 +99,8 @@ class Session:
         self.has_lost = False
         """Whether a SYN or SYN-ACK got lost: then one good answer may be that to a doubled SYN."""
         self.accepted_at: float | None = None
-        """When the valid cookie was last accepted, in the clock's monotonic seconds."""
+        """When the SYN was sent whose valid cookie was accepted last, in monotonic seconds."""
+        self.asking_for_room = asyncio.Lock()
         self.silent_open = SilentOpen()
         self.known_route: Route | None = None
         self.tracing = asyncio.Lock()
@@ -169,6 +170,10 @@ class Session:
     def option_bytes(self, *fast_open: tcp_options.FastOpen) -> int:
         """How many bytes of options an everyday SYN with these Fast Open options has."""
         return len(tcp_options.encode(usual_options(self.own_mss, 0, fast_open)))
+
+    def note_acceptance(self, flow: Flow) -> None:
+        """A valid cookie was accepted: that is the positive control of what is rejected."""
+        self.accepted_at = max(self.accepted_at or 0.0, flow.asked_at or 0.0)
 
     def learn_round_trip(self, flow: Flow) -> None:
         """Take the round trip of a flow into account, unless its SYN-ACK may be a repeated one."""
