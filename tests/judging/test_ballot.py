@@ -15,6 +15,7 @@ from tfocheck.judging.ballot import (
     MORE_KEYS,
     Ballot,
     LookInto,
+    NothingToSeeError,
     OtherKeyError,
     Said,
     Settled,
@@ -279,3 +280,18 @@ def test_a_proof_ends_the_count() -> None:
 def test_with_one_attempt_nothing_is_counted_in_words() -> None:
     assert hold([PASS], need=1).outcome.seen == "ack 1"
     assert hold([PASS], need=2).outcome.seen == "ack 1 (2 of 2)"
+
+
+@pytest.mark.parametrize("reason", [UNUSABLE, NothingToSeeError("came late")])
+def test_unanimous_attempts_say_their_reason_once(reason: UnusableError) -> None:
+    end = hold([reason]).end
+    nothing = isinstance(reason, NothingToSeeError)
+    assert end == Spent("came late (11 of 11 attempts)", nothing)
+
+
+def test_one_other_reason_is_disagreement_and_there_is_something_to_see() -> None:
+    for first in (UnusableError("was lost"), SILENT, PASS):
+        end = hold([first, NothingToSeeError("came late")]).end
+        assert isinstance(end, Spent)
+        assert end.seen.startswith("attempts do not agree: ")
+        assert not end.nothing_to_see

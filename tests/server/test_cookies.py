@@ -272,3 +272,28 @@ def test_a_breach_while_no_cookies_are_issued_may_be_a_full_queues(verdict: Verd
     outcome, flows = conducted(mute, breach, Control.ISSUING)
     assert outcome.verdict is Verdict.INCONCLUSIVE
     assert "broken; but an ordinary request gets no cookie now either" in outcome.seen
+
+
+def test_a_breach_counts_while_an_ordinary_open_is_served() -> None:
+    outcome, flows = conducted(reference(), BREACH, Control.SERVED)
+    assert outcome == Outcome(Verdict.FAIL, "broken (3 of 3)")
+    assert flows.count("control: valid cookie and the whole request") == 3
+
+
+def test_where_no_ordinary_open_is_served_there_is_nothing_to_see() -> None:
+    outcome, _ = conducted(reference("loses-syn-data"), BREACH, Control.SERVED)
+    assert outcome.verdict is Verdict.SKIP
+    assert "but an ordinary Fast Open fares no better: no answer came" in outcome.seen
+
+
+def test_an_open_that_is_not_honoured_shows_not_whether_it_would_be_served() -> None:
+    outcome, _ = conducted(reference("never-accepts"), BREACH, Control.SERVED)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "the valid cookie was not honoured this time" in outcome.seen
+
+
+def test_what_is_proven_is_not_looked_at_again() -> None:
+    proven = Outcome(Verdict.FAIL, "broken", conclusive=True)
+    outcome, flows = conducted(reference("loses-syn-data"), proven, Control.SERVED)
+    assert outcome == proven
+    assert flows == ["cookie request"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from rooms import a_case, in_session, labels, reference, with_cookie
+from rooms import Spoilt, a_case, in_session, labels, reference, with_cookie
 
 from tfocheck.case import Control, Outcome, Probe, Rejection, Syn, Verdict
+from tfocheck.memory.impairment import Way
+from tfocheck.memory.path import Box, Passage, Path, routers, with_box
 from tfocheck.server.conduct import conduct
 from tfocheck.server.session import Session
 from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Segment
 
 FORGED = b"forged!!"
 
@@ -125,6 +128,39 @@ def test_the_packet_that_proves_it_is_pointed_out() -> None:
 
     assert in_session(deciding, reference("accepts-any-cookie"))[0]
     assert in_session(deciding, reference("answers-rejected-data")) == (False, b"HTTP")
+
+
+def dropped_at(hop: int | None) -> Outcome:
+    """The outcome where a SYN to be ignored is dropped: by the server, or behind that router."""
+
+    class Dropping(Box):
+        def carry(self, way: Way, segment: Segment, now: float) -> Iterable[Passage]:
+            return () if segment.fast_open == FastOpen(FORGED) else ((way, segment),)
+
+    def takes(segment: Segment, now: float) -> bool:
+        return segment.fast_open != FastOpen(FORGED)
+
+    path = Path(routers()) if hop is None else with_box(Dropping(), hop)
+    server = Spoilt(reference(), takes)
+
+    async def script(session: Session) -> Outcome:
+        probe = await with_cookie(session)
+        syn = Syn((FastOpen(FORGED),), data=probe.payload.data)
+        return await probe.rejects([("forged", lambda: syn)], Rejection(ignored=True))
+
+    return in_session(script, server, path=path, address="10.77.4.2")
+
+
+def test_what_must_be_ignored_and_is_dropped_by_the_server_is_a_breach() -> None:
+    outcome = dropped_at(None)
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.seen.endswith("; it gets as far as plain SYNs do")
+
+
+def test_what_is_dropped_on_the_way_is_not_the_servers() -> None:
+    outcome = dropped_at(2)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "it ends between 10.77.1.2 (hop 2) and 10.77.2.2 (hop 3)" in outcome.seen
 
 
 # --- the positive control -------------------------------------------------------------------------

@@ -414,3 +414,33 @@ def test_resets_of_the_local_kernel_are_counted_over_all_flows() -> None:
         assert session.kernel_resets == 2
 
     run(script)
+
+
+def test_at_the_end_of_the_runs_time_what_is_open_gets_a_last_packet() -> None:
+    def deaf(segment: Segment, now: float) -> bool:
+        """The server hears the SYN and the ACK of its answer, and no FIN."""
+        return not segment.flags & Flags.FIN
+
+    async def script(session: Session) -> None:
+        flow = await session.plain_connection("plain")
+        await flow.acknowledge()
+        session.close_later(flow)
+        began = session.clock.monotonic()
+        await session.finish(began + 0.5)
+        assert session.clock.monotonic() - began == pytest.approx(0.5, abs=0.01)
+        sent = [str(each.segment.flags) for each in flow.packets if each.sent]
+        assert sent[-2:] == ["ACK", "FIN,ACK"]
+
+    run(script, Spoilt(reference(), deaf))
+
+
+def test_what_ends_in_time_is_not_waited_for_any_longer() -> None:
+    async def script(session: Session) -> None:
+        flow = await session.plain_syn("plain")
+        session.close_later(flow)
+        began = session.clock.monotonic()
+        await session.finish(began + 50)
+        assert session.clock.monotonic() - began < 0.1
+        assert flow.resets_sent == 1
+
+    run(script)
