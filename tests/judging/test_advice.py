@@ -233,6 +233,14 @@ def test_what_is_the_servers_fault_and_what_breaks_a_build(
     assert not breaks_build(known, strict=strict)
 
 
+def test_warnings_count_only_where_that_is_asked_for() -> None:
+    warning = result("a", WARN)
+    assert not is_broken(warning)
+    assert not breaks_build(warning)
+    assert kind_of(address(*BASIC, warning)) is Kind.CONFORMS
+    assert conclude(address(*BASIC, warning)).kind is Kind.CONFORMS
+
+
 def test_of_equal_severities_the_first_is_first() -> None:
     found = [
         result("none", FAIL, severity=None),

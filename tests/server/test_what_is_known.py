@@ -107,6 +107,7 @@ def test_verdicts_are_those_that_an_attempt_names() -> None:
         with pytest.raises(SettledError, match="x") as settled:
             probe.end(probe.skipped("x"))
         assert settled.value.outcome == Outcome(Verdict.SKIP, "x")
+        assert str(settled.value) == "x"
 
     in_session(script)
 
