@@ -295,3 +295,11 @@ def test_one_other_reason_is_disagreement_and_there_is_something_to_see() -> Non
         assert isinstance(end, Spent)
         assert end.seen.startswith("attempts do not agree: ")
         assert not end.nothing_to_see
+
+
+def test_silence_is_looked_into_only_where_it_is_suspicious() -> None:
+    ballot: Ballot[int] = Ballot(3)
+    ballot.count([(SILENT, 0)] * 6)
+    assert isinstance(ballot.next(), Try)
+    ballot.count([(SILENT, 0)] * 5)
+    assert isinstance(ballot.next(), Spent)
