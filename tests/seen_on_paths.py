@@ -18,6 +18,7 @@ EXPECTED: dict[str, tuple[dict[str, int | None], str]] = {
     "option-dropped": ({"request": None, "data": 1, "open": None}, "silence"),
     "syn-data-dropped": ({"request": 8, "data": None, "open": None}, "silence"),
     "after-open-dropped": (WORKS, "as sent"),
+    "early-data-dropped": (WORKS, "as sent"),
     "nat-pool": ({"request": 8, "data": 1, "open": 1}, "as sent"),
     "synproxy": ({"request": 0, "data": 1, "open": 1}, "SYN-ACK"),
     "transparent-proxy": ({"request": 0, "data": 1, "open": 1}, "SYN-ACK"),

@@ -17,14 +17,8 @@ pytestmark = pytest.mark.lab
 
 SHORT = {"open.initial-window": "too short", "open.peer-mss": "too short"}
 SHORT_DNS = {**SHORT, "open.peer-window": "too short"}
-TO_TELL = (
-    "benefit.latency",
-    "open.early-answer",
-    "open.stream-integrity",
-    "open.initial-window",
-    "open.peer-mss",
-)
-MUTE = dict.fromkeys(TO_TELL, "the application answers nothing")
+ANSWERED = ("benefit.latency", "open.early-answer", "open.stream-integrity")
+MUTE = dict.fromkeys((*ANSWERED, *SHORT), "the application answers nothing")
 # What comes first says nothing of what was asked, whatever that was.
 SAME_FOR_ALL = {"open.stream-integrity": "answers a damaged request just like a whole one"}
 
@@ -42,10 +36,7 @@ REASONS: dict[str, dict[str, str]] = {
     "shadowsocks": {**MUTE, "open.peer-window": "see open.early-answer"},
     "banner-first": {"open.initial-window": "too short", **SAME_FOR_ALL},
 }
-SYN_COOKIES = "A5: its backlog is small, the kernel answers by SYN cookies: not noticed"
 NOT_MENDED = {
-    "knot": SYN_COOKIES,
-    "exim": SYN_COOKIES,
     "nghttpx": "A9: it takes a FIN for an abort on plain connections just so: no control",
 }
 

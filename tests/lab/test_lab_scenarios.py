@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tfocheck.errors import ExitCode
+from tfocheck.lab.difficult import DIFFICULT
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.scenario import OFF_PORT, PORT, Setup
 from tfocheck.lab.scenarios import SCENARIOS, check_faults, check_setup, find_scenario
@@ -92,7 +93,7 @@ def observe(name: str, client_fast_open: int) -> dict[str, Any]:
 NEIGHBOURS = [
     name
     for name, scenario in SCENARIOS.items()
-    if scenario.path is None and scenario.rotation is None
+    if scenario.path is None and scenario.rotation is None and scenario not in DIFFICULT
 ]
 
 

@@ -81,6 +81,10 @@ def test_nothing_passes_after_a_dropped_open() -> None:
     assert early_and_late(client_of("after-open-dropped")) == (0, 0)
 
 
+def test_early_answers_that_are_dropped_do_not_come_again_by_themselves() -> None:
+    assert early_and_late(client_of("early-data-dropped")) == (0, 0)
+
+
 @pytest.mark.parametrize("name", ["routed", "ack-rewritten", "isn-shifted", "option-moved"])
 def test_early_answers_pass(name: str) -> None:
     early, _ = early_and_late(client_of(name))

@@ -9,11 +9,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tfocheck.errors import ExitCode, TfocheckError
+
+if TYPE_CHECKING:
+    from tfocheck.lab.scenario import Scenario
 
 _OUTCOMES = {
     ExitCode.CONFORMS: "conforms (exit 0)",
@@ -74,7 +77,7 @@ def list_scenarios() -> None:
             (
                 scenario.name,
                 scenario.summary,
-                _OUTCOMES[scenario.expected],
+                _outcome(scenario),
                 f"needs {names} (missing): apt-get install {packages}" if missing else "",
             )
         )
@@ -84,6 +87,12 @@ def list_scenarios() -> None:
     widths = [None, _room_for(1, rows), *[None] * len(headers[2:])]
     click.echo(tabulate(rows, headers, maxcolwidths=widths))
     click.echo("\n`tfocheck lab faults` lists the ways to break the reference server.")
+
+
+def _outcome(scenario: Scenario) -> str:
+    if scenario.expected is ExitCode.UNREACHABLE and scenario.path is None:
+        return "not all can be told (exit 4)"
+    return _OUTCOMES[scenario.expected]
 
 
 def _room_for(column: int, rows: Sequence[Sequence[str]]) -> int | None:

@@ -22,6 +22,7 @@ from typing import cast
 
 from tfocheck.reference.answer import ANSWER
 
+BACKLOG = 128
 IDLE_SECONDS = 30.0
 DISCARD_SECONDS = 2.0
 MAX_HEAD = 16 * 1024
@@ -36,7 +37,7 @@ class BadRequestError(ValueError):
 
 
 def listen(
-    family: socket.AddressFamily, port: int, fast_open_queue: int | None, backlog: int = 128
+    family: socket.AddressFamily, port: int, fast_open_queue: int | None, backlog: int = BACKLOG
 ) -> socket.socket:
     """A socket listening on every address of one family.
 
@@ -54,14 +55,31 @@ def listen(
     return listener
 
 
-def serve(listeners: list[socket.socket], ready: Callable[[], None]) -> None:
-    """Answer on the listeners for ever; `ready` is called when requests can be answered."""
-    asyncio.run(_serve(listeners, ready))
+def serve(
+    listeners: list[socket.socket],
+    ready: Callable[[], None],
+    application: Callable[[], asyncio.Protocol] | None = None,
+    backlog: int = BACKLOG,
+) -> None:
+    """Answer on the listeners for ever; `ready` is called when requests can be answered.
+
+    `application` has another protocol for each connection than `Connection`; `backlog` is that of
+    the listeners.
+    """
+    asyncio.run(_serve(listeners, ready, application or Connection, backlog))
 
 
-async def _serve(listeners: list[socket.socket], ready: Callable[[], None]) -> None:
+async def _serve(
+    listeners: list[socket.socket],
+    ready: Callable[[], None],
+    application: Callable[[], asyncio.Protocol],
+    backlog: int,
+) -> None:
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(Connection, sock=listener) for listener in listeners]
+    servers = [await loop.create_server(application, sock=listener) for listener in listeners]
+    for listener in listeners:
+        # asyncio has called listen() with a number of its own: one of 0 has it accept nothing.
+        listener.listen(backlog)
     ready()
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

@@ -28,6 +28,7 @@ from tfocheck.lab.children import (
     start,
 )
 from tfocheck.lab.errors import LabError
+from tfocheck.lab.middleboxes import Path
 from tfocheck.lab.network import Network, lay_out
 from tfocheck.lab.private_files import mount_private_files
 from tfocheck.lab.scenario import ROTATION_SECONDS, Scenario, Setup
@@ -108,6 +109,7 @@ class Init:
             for box in network.boxes
         ]
         to_wait_for += self._start_middlebox(network, connected)
+        to_wait_for += self._load_rules(network)
         to_wait_for += self._start_rotation(network)
         self._await(self._start("the lab's network", lambda ready: _configure(network, ready)))
         connected.open()
@@ -139,6 +141,15 @@ class Init:
             answering = servers.until_it_answers(self._scenario, node)
             started.append(self._start("the proxy", answering))
         return started
+
+    def _load_rules(self, network: Network) -> list[Child]:
+        if not self._scenario.rules:
+            return []
+        rules = Path(ruleset=self._scenario.rules)
+        return [
+            self._start("the server's nftables", router.rules_work(rules, node))
+            for node in network.servers
+        ]
 
     def _start_rotation(self, network: Network) -> list[Child]:
         rotation = self._scenario.rotation

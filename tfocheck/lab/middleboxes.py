@@ -134,6 +134,13 @@ AFTER_OPEN_DROPPED = Path(
         "ct mark 1 tcp flags & syn == 0 drop",
     ),
 )
+EARLY_DATA_DROPPED = Path(
+    "path.early-data",
+    _forward(
+        "ct direction original tcp flags & (syn | ack) == ack ct mark set 1",
+        "ct direction reply tcp flags & (syn | rst) == 0 ct mark 0 drop",
+    ),
+)
 NAT_POOL = Path("path.source-changes", _nat_pool())
 SYNPROXY = Path(
     "path.proxy",

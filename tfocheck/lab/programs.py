@@ -268,12 +268,20 @@ http {{
 
 def _haproxy_configuration(scenario: Scenario, answer: Path) -> str:
     hosts = [("0.0.0.0", ""), ("[::]", " v6only")] if has_ipv6() else [("0.0.0.0", "")]
+    proxy = " accept-proxy" if scenario.proxy_protocol else ""
     binds = [
-        f"    bind {host}:{port}{only}{tfo}"
+        f"    bind {host}:{port}{only}{tfo}{proxy}"
         for host, only in hosts
         for port, tfo in ((PORT, " tfo"), (OFF_PORT, ""))
     ]
     bind = "\n".join(binds)
+    limit = ""
+    if scenario.most_connections is not None:
+        limit = f"""\
+    stick-table type ipv6 size 1k expire 10s store conn_rate(10s)
+    tcp-request connection track-sc0 src
+    tcp-request connection reject if {{ sc0_conn_rate gt {scenario.most_connections} }}
+"""
     return f"""\
 global
     maxconn 512
@@ -286,7 +294,7 @@ defaults
     timeout http-keep-alive 65s
 frontend lab
 {bind}
-    http-request return status 200 content-type text/plain file {answer}
+{limit}    http-request return status 200 content-type text/plain file {answer}
 """
 
 

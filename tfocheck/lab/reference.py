@@ -16,12 +16,14 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tfocheck.errors import CannotError
 from tfocheck.linux import bpf
 from tfocheck.linux.bpf import Instruction
 from tfocheck.reference.faults import checked
 from tfocheck.reference.listener import PENDING_LIMIT, ReferenceServer
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.wire.segment import NotTcpError, Segment, build, dissect
 
 _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
@@ -39,17 +41,19 @@ def serve(
     *,
     off_port: int | None = None,
     pending_limit: int = PENDING_LIMIT,
+    variations: Variations = USUAL,
 ) -> None:
     """Answer on this port, at every local IPv4 and IPv6 address, for ever.
 
     ``ready`` is called once segments are answered. ``off_port`` is a second listener with Fast Open
-    off (FastOpenEnabled false). Raises UsageError for an unknown fault, CannotError when the
-    port is taken or raw sockets are not allowed.
+    off (FastOpenEnabled false), ``variations`` what is left to a server. Raises UsageError for an
+    unknown fault, CannotError when the port is taken or raw sockets are not allowed.
     """
     chosen = checked(faults)
-    servers = {port: ReferenceServer(port, chosen, pending_limit=pending_limit)}
+    make = partial(ReferenceServer, faults=chosen, variations=variations)
+    servers = {port: make(port, pending_limit=pending_limit)}
     if off_port is not None:
-        servers[off_port] = ReferenceServer(off_port, chosen, fast_open=False)
+        servers[off_port] = make(off_port, fast_open=False)
     with contextlib.ExitStack() as sockets:
         wire = _Wire(servers, sockets)
         ready()

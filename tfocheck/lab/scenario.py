@@ -10,6 +10,7 @@ from typing import Literal
 from tfocheck.errors import ExitCode
 from tfocheck.lab.middleboxes import Path
 from tfocheck.memory.impairment import Impairment
+from tfocheck.reference.variations import USUAL, Variations
 from tfocheck.runner.options import CheckOptions
 
 PORT = 8080
@@ -47,6 +48,11 @@ class Scenario:
     `payload` and `proxy_protocol` are what a check has to ask with (options of those names), None
     where it needs no telling. `has_off_port` is False where a program has one Fast Open setting for
     all that it listens on.
+
+    `application` is what the lab's own server does with a connection (see `applications`), and
+    `backlog` its listen()'s; `most_connections` is how many haproxy takes of an address in ten
+    seconds; `rules` are loaded into the server's nftables; `variations` are what the reference
+    server makes of what RFCs leave to it.
     """
 
     name: str
@@ -63,6 +69,11 @@ class Scenario:
     payload: str | None = None
     proxy_protocol: str | None = None
     has_off_port: bool = True
+    application: str = "http"
+    backlog: int = 128
+    most_connections: int | None = None
+    rules: str = ""
+    variations: Variations = USUAL
 
     @property
     def hostname(self) -> str:
@@ -82,6 +93,8 @@ class Scenario:
     def missing_programs(self) -> tuple[tuple[str, str], ...]:
         """What isn't on this machine: the programs, each with the Debian package to install."""
         programs = self.path.programs if self.path else ()
+        if self.rules:
+            programs = (("nft", "nftables"), *programs)
         if self.program and self.package:
             programs = ((self.program, self.package), *programs)
         return tuple(each for each in programs if not find_program(each[0]))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from tfocheck.errors import ExitCode
 from tfocheck.lab import middleboxes
 from tfocheck.lab.daemons import DAEMONS
+from tfocheck.lab.difficult import DIFFICULT
 from tfocheck.lab.errors import LabError
 from tfocheck.lab.middleboxes import HOPS, Path
 from tfocheck.lab.scenario import CLIENT, COOKIE_NOT_REQUIRED, SERVER, Scenario, Setup
@@ -191,7 +192,7 @@ _ALL = (
 )
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (*_ALL, *DAEMONS, *_PATHS)
+    scenario.name: scenario for scenario in (*_ALL, *DAEMONS, *DIFFICULT, *_PATHS)
 }
 
 

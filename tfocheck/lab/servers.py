@@ -37,7 +37,7 @@ def server_work(
         if scenario.server == "kernel":
             _serve_kernel(scenario, ready)
         elif scenario.server == "reference":
-            _serve_reference(faults, connected, ready)
+            _serve_reference(scenario, faults, connected, ready)
         else:
             _execute(scenario)
 
@@ -115,20 +115,25 @@ def detach() -> None:
 
 def _serve_kernel(scenario: Scenario, ready: Ready) -> None:
     from tfocheck.lab import http_server
+    from tfocheck.lab.applications import APPLICATIONS
 
     families = [socket.AF_INET, socket.AF_INET6] if has_ipv6() else [socket.AF_INET]
     ports = ((PORT, scenario.fast_open_queue), (OFF_PORT, None))
-    http_server.serve(
-        [http_server.listen(family, port, queue) for port, queue in ports for family in families],
-        ready,
-    )
+    listeners = [
+        http_server.listen(family, port, queue, scenario.backlog)
+        for port, queue in ports
+        for family in families
+    ]
+    http_server.serve(listeners, ready, APPLICATIONS[scenario.application], scenario.backlog)
 
 
-def _serve_reference(faults: Sequence[str], connected: Gate, ready: Ready) -> None:
+def _serve_reference(
+    scenario: Scenario, faults: Sequence[str], connected: Gate, ready: Ready
+) -> None:
     from tfocheck.lab.reference import serve
 
     connected.wait()
-    serve(PORT, frozenset(faults), ready, off_port=OFF_PORT)
+    serve(PORT, frozenset(faults), ready, off_port=OFF_PORT, variations=scenario.variations)
 
 
 def _execute(scenario: Scenario) -> None:

@@ -22,6 +22,7 @@ from tfocheck.memory.hosts import (
     reference_host,
 )
 from tfocheck.memory.impairment import Impairment
+from tfocheck.memory.limits import EarlyDataDropped
 from tfocheck.memory.middleboxes import BOXES, SynAckLoss
 from tfocheck.memory.network import ONE_WAY_SECONDS, Network
 from tfocheck.memory.path import Box, Path, routers, with_box
@@ -29,6 +30,8 @@ from tfocheck.reference.listener import ReferenceServer
 
 DEFAULT_HOP = 2
 FARM_SIZE = 3
+
+_ON_THE_WAY = {**BOXES, "early-data-dropped": EarlyDataDropped}
 
 _Faults = tuple[str, ...]
 
@@ -56,7 +59,7 @@ def build(
 def _path(name: str, hop: int, impairment: Impairment | None) -> Path:
     if name in _NEIGHBOURS:
         return Path()
-    if name in BOXES:
+    if name in _ON_THE_WAY:
         return with_box(_box(name, impairment), hop)
     if name not in SCENARIOS:
         raise KeyError(name)
@@ -67,7 +70,7 @@ def _box(name: str, impairment: Impairment | None) -> Box:
     # As in the lab: the loss has the seed of the impairment.
     if name == "synack-loss" and impairment is not None:
         return SynAckLoss(impairment.seed)
-    return BOXES[name]()
+    return _ON_THE_WAY[name]()
 
 
 def _key(rng: random.Random | None) -> bytes | None:
@@ -109,5 +112,5 @@ _ENDPOINTS: dict[str, _Maker] = {
 _NEIGHBOURS = ("reference", "key-rotation", "key-change")
 _FARMS = ("farm-one-key", "farm-three-keys", "farm-dnat")
 
-SCENARIOS = (*_NEIGHBOURS, "routed", *BOXES, *_FARMS)
+SCENARIOS = (*_NEIGHBOURS, "routed", *_ON_THE_WAY, *_FARMS)
 """The names that ``build`` knows."""
