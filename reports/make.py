@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -23,21 +23,30 @@ import normal  # noqa: E402
 import tfocheck  # noqa: E402
 from tfocheck.errors import TfocheckError, UsageError  # noqa: E402
 from tfocheck.judging.grade import Judgement  # noqa: E402
+from tfocheck.lab.daemons import DAEMONS  # noqa: E402
+from tfocheck.lab.difficult import DIFFICULT  # noqa: E402
 from tfocheck.lab.scenarios import SCENARIOS  # noqa: E402
 from tfocheck.model.case import Verdict  # noqa: E402
 from tfocheck.model.report import AddressReport, Report  # noqa: E402
+from tfocheck.runner.catalogue import load_cases  # noqa: E402
 from tfocheck.runner.options import CheckOptions  # noqa: E402
 
-SERVERS = ("linux", "nginx", "haproxy", "linux-cookieless")
-"""The columns of the README's table."""
+SHOWN = ("linux", "nginx", "haproxy", "linux-cookieless")
 
-IN_FULL = (*SERVERS, "farm-three-keys", "option-stripped")
+IN_FULL = (*SHOWN, "farm-three-keys", "option-stripped")
 """With JSON and HTML beside the text."""
 
-WITH_PACKETS = ("linux",)
-BY_CHANCE = ("synack-loss",)
-"""What is lost there differs from run to run, and with it what was seen."""
+BY_CHANCE = ("synack-loss", "nghttpx")
+"""What is lost there, or answered before our FIN is heard, differs from run to run, and with it
+what was seen."""
 
+IN_SHORT = tuple(scenario.name for scenario in DAEMONS if scenario.name not in BY_CHANCE)
+"""With a line of JSON beside the text."""
+
+SERVERS = (*SHOWN[:3], *IN_SHORT, *SHOWN[3:])
+"""The rows of the README's table."""
+
+WITH_PACKETS = ("linux",)
 LEFT_TO_CHANCE = {
     "farm-three-keys": "farm.one-key",
     "farm-dnat": "farm.one-key",
@@ -53,9 +62,11 @@ MOST_RUNS = 10
 SETTLED_LABEL = "one cookie, another port"
 
 MIDDLEBOXES = tuple(
-    name for name, each in SCENARIOS.items() if each.path is not None and name not in BY_CHANCE
+    name
+    for name, each in SCENARIOS.items()
+    if each.path is not None and name not in BY_CHANCE and each not in DIFFICULT
 )
-NAMES = tuple(dict.fromkeys((*IN_FULL, *MIDDLEBOXES)))
+NAMES = tuple(dict.fromkeys((*IN_FULL, *IN_SHORT, *MIDDLEBOXES)))
 
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- made by make reports -->\n", "<!-- up to here -->\n"
@@ -128,18 +139,20 @@ def file_names(name: str) -> tuple[str, ...]:
     """The files of a sample."""
     kinds = [".txt"]
     kinds += [".json", ".html"] if name in IN_FULL else []
+    kinds += [".jsonl"] if name in IN_SHORT else []
     kinds += [".pcapng"] if name in WITH_PACKETS else []
     return tuple(f"{name}{kind}" for kind in kinds)
 
 
 def _write(judgement: Judgement, name: str, folder: Path) -> None:
     from tfocheck.model.style import Style
-    from tfocheck.report import html, json_report, pcapng
+    from tfocheck.report import html, json_lines, json_report, pcapng
     from tfocheck.report.table import render
 
     made: dict[str, Callable[[], str | bytes]] = {
         ".txt": lambda: render(judgement, Style(width=100)),
         ".json": lambda: json_report.dumps(judgement),
+        ".jsonl": lambda: json_lines.dumps(judgement),
         ".html": lambda: html.dumps(judgement),
         ".pcapng": lambda: pcapng.dumps(judgement),
     }
@@ -158,30 +171,45 @@ def with_table(readme: str, folder: Path) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise TfocheckError(f"{README.name} has no lines {BEGIN.strip()} and {END.strip()}")
-    samples = {name: json.loads((folder / f"{name}.json").read_text()) for name in SERVERS}
-    return f"{head}{begin}{table(samples)}{end}{tail}"
+    return f"{head}{begin}{table({name: Sample.read(name, folder) for name in SERVERS})}{end}{tail}"
 
 
-def table(samples: Mapping[str, Mapping[str, Any]]) -> str:
+class Sample(NamedTuple):
+    """What the table shows of a sample: its letter, and (section, verdict) of each case."""
+
+    grade: str | None
+    verdicts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, name: str, folder: Path) -> Sample:
+        """The sample of that name, from JSON or from its line of JSON."""
+        if name in IN_SHORT:
+            line = json.loads((folder / f"{name}.jsonl").read_text())
+            sections = {case.id: _section(case.section) for case in load_cases()}
+            found = [(sections[case], verdict) for case, verdict in line["verdicts"].items()]
+            return cls(line["grade"], tuple(found))
+        [address] = json.loads((folder / f"{name}.json").read_text())["addresses"]
+        found = [(_section(each["section"]), each["verdict"]) for each in address["results"]]
+        return cls(address["grade"], tuple(found))
+
+
+def table(samples: Mapping[str, Sample]) -> str:
     """Server by section, in Markdown: how many cases of the section have which verdict."""
-    addresses = {name: sample["addresses"][0] for name, sample in samples.items()}
-    sections = dict.fromkeys(
-        _section(result) for address in addresses.values() for result in address["results"]
-    )
-    rows = [["section", *(f"[{name}](reports/{name}.txt)" for name in addresses)]]
+    sections = dict.fromkeys(name for each in samples.values() for name, _ in each.verdicts)
+    ordered = sorted(sections, key=lambda name: (name.startswith("RFC"), name))
+    rows = [["server", "grade", *ordered]]
     rows.append(["---"] * len(rows[0]))
-    for section in sorted(sections, key=lambda name: (name.startswith("RFC"), name)):
-        row = [
-            _cell(each["verdict"] for each in address["results"] if _section(each) == section)
-            for address in addresses.values()
+    for name, sample in samples.items():
+        cells = [
+            _cell(verdict for section, verdict in sample.verdicts if section == shown)
+            for shown in ordered
         ]
-        rows.append([section, *row])
-    rows.append(["**grade**", *(f"**{each['grade'] or '-'}**" for each in addresses.values())])
+        rows.append([f"[{name}](reports/{name}.txt)", f"**{sample.grade or '-'}**", *cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _section(result: Mapping[str, Any]) -> str:
-    return " ".join(str(result["section"]).split(" ")[:2])
+def _section(text: str) -> str:
+    return " ".join(text.split(" ")[:2])
 
 
 def _cell(verdicts: Iterable[str]) -> str:

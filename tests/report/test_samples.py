@@ -16,6 +16,8 @@ from graded import require
 from read_back import check_report, read_packets
 from sample import make_case, make_flow, make_result
 
+from tfocheck.judging.grade import STEPS
+from tfocheck.lab.scenarios import SCENARIOS
 from tfocheck.report import html
 from tfocheck.runner.catalogue import load_cases
 
@@ -70,6 +72,46 @@ def test_samples_are_about_the_cases_of_today(name: str) -> None:
     assert (templates / "report.css").read_text() in page, STALE
     assert (templates / "report.js").read_text() in page, STALE
     assert page.count("<details") == len(results)
+
+
+@pytest.mark.parametrize("name", make.IN_SHORT)
+def test_lines_are_about_the_cases_of_today(name: str) -> None:
+    verdicts = json.loads((SAMPLES / f"{name}.jsonl").read_text())["verdicts"]
+    wanted = (None, "--off-port") if SCENARIOS[name].has_off_port else (None,)
+    assert set(verdicts) == {case.id for case in load_cases() if case.option in wanted}, STALE
+
+
+AS_GOOD_AS_IT_GETS = ("linux", "nginx", "haproxy", "varnish", "h2o")
+ALMOST = (
+    *("unbound", "knot", "pdns", "pdns-recursor", "dnsdist"),
+    *("exim", "shadowsocks", "banner-first"),
+    *("routed", "farm-one-key", "isn-shifted", "option-moved"),
+    *("mss-clamped", "timestamps-removed"),
+)
+LEAST = {
+    **dict.fromkeys(AS_GOOD_AS_IT_GETS, "A+"),
+    **dict.fromkeys(ALMOST, "A"),
+    **dict.fromkeys(("farm-dnat", "farm-three-keys"), "C"),
+    "linux-cookieless": "F",
+}
+"""The letters that were true of them once: nothing here may get worse unseen."""
+
+
+def letter(name: str) -> str | None:
+    """The letter in a sample's text, None without one."""
+    found = re.search(r": grade ([A-F][+-]?)[.,]", (SAMPLES / f"{name}.txt").read_text())
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize("name", make.NAMES)
+def test_no_sample_has_a_lower_letter_than_before(name: str) -> None:
+    least = LEAST.get(name)
+    if least is None:
+        assert letter(name) is None, "note it in LEAST"
+        return
+    given, order = letter(name), (*STEPS, "F")
+    assert given in order
+    assert order.index(given) <= order.index(least)
 
 
 def test_the_table_in_the_readme_is_of_these_samples() -> None:
