@@ -169,7 +169,7 @@ def _missed(world: World, report: AddressReport) -> list[Problem]:
 
 def _missed_on_path(world: World, report: AddressReport) -> list[Problem]:
     """A box that breaks Fast Open is found where nothing else is in the way."""
-    if len(world.boxes) != 1 or not is_easy(world, world.boxes):
+    if world.fault is not None or len(world.boxes) != 1 or not is_easy(world, world.boxes):
         return []
     cases = PATH_FAULTS.get(world.boxes[0], frozenset())
     named = [each for each in report.results if each.case.id in cases]

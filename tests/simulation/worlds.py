@@ -67,6 +67,9 @@ _NEEDS_OPTION = dict.fromkeys(_INTRUSIVE_FAULTS, "--intrusive") | {
 _BEFORE_SYN_COOKIES = ("resets-syn", "drops-unknown-option", "drops-crowded-syn")
 """What a server does to SYNs before it looks whether its backlog is full."""
 
+_SHOWN_EARLY = ("answers-rejected-data", "holds-data", "floods", "ignores-window")
+"""What only shows in what a server sends before the client's ACK."""
+
 _COOKIE_SIZE_FAULTS = ("odd-cookie", "short-cookie", "long-cookie")
 
 
@@ -203,6 +206,8 @@ def _is_visible(fault: str, world: World) -> bool:
     hidden = any(box not in HARMLESS_BOXES and box in BOXES for box in world.boxes)
     if fault == "needs-alignment" and "option-moved" in world.boxes:
         return False  # the box puts it to an even place
+    if fault in _SHOWN_EARLY and "early-data-dropped" in world.boxes:
+        return False
     return not hidden and not (fault == "answers-old-kind" and variations.old_kind_only)
 
 
