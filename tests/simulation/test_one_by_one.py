@@ -32,8 +32,6 @@ WITHOUT_FAST_OPEN = ("kind 254 only", "SYN cookies always")
 NOT_MENDED: dict[str, str] = {
     "fresh cookies": "A14: fresh cookies are taken for a NAT pool",
     "fresh cookies of 16 bytes": "A14: fresh cookies are taken for a NAT pool",
-    "banner-first": "A8: a check, a wait, and then a SYN to a connection that was reset meanwhile",
-    "needs-one-piece": "A10: a request cut in two where plain ones are not",
     "early-data-dropped": "A12: early data that is dropped on the way",
 }
 
