@@ -70,12 +70,12 @@ async def latency(probe: Probe) -> Outcome:
     saved = statistics.median(plain) - statistics.median(fast)
     # Not the path's fastest one ever: where it varies, these tell what was saved.
     round_trip = statistics.median(round_trips)
+    times = f"first byte after {_spread(plain)} plain, {_spread(fast)} with Fast Open"
+    if saved < 0:
+        return probe.info(f"{times}: nothing saved, {-saved * 1000:.1f} ms lost")
     # Below a millisecond the application's own time outweighs the path's.
     trips = f" ({saved / round_trip:.1f} round trips)" if round_trip > 0.001 else ""
-    return probe.info(
-        f"first byte after {_spread(plain)} plain, {_spread(fast)} with Fast Open:"
-        f" {saved * 1000:.1f} ms saved{trips}"
-    )
+    return probe.info(f"{times}: {saved * 1000:.1f} ms saved{trips}")
 
 
 async def _timed_pair(probe: Probe) -> tuple[float, float, float] | None:
@@ -91,7 +91,7 @@ async def _timed_pair(probe: Probe) -> tuple[float, float, float] | None:
         async with probe.alone("Fast Open", FastOpen(probe.cookie), data=data) as flow:
             if flow.acknowledged != 1 + len(data):
                 return None
-            await probe.application.early_answer(flow)
+            # As a client does, we acknowledge at once: what waits for that is not held up by us.
             opened = await _first_byte(probe, flow, None)
     except (UnansweredError, UnusableError):
         return None

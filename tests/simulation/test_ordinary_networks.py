@@ -11,9 +11,11 @@ from test_legal_servers import bad, seen
 from whole import SEED, check, check_network
 
 from tfocheck.engine.conversation import Conversation
+from tfocheck.judging.grade import conclude
+from tfocheck.judging.kind import Kind
 from tfocheck.memory.hosts import reference_host
-from tfocheck.memory.impairment import TO_SERVER, Way
-from tfocheck.memory.limits import StrayReset
+from tfocheck.memory.impairment import TO_SERVER, Impairment, Way, Weather
+from tfocheck.memory.limits import EarlyDataDropped, StrayReset
 from tfocheck.memory.network import Network
 from tfocheck.memory.path import Box, Passage, with_box
 from tfocheck.model.report import AddressReport
@@ -22,12 +24,17 @@ from tfocheck.wire.segment import Flags, Segment
 
 
 def behind(
-    box: Box, options: Sequence[str] = (), *, faults: Iterable[str] = (), **host: Any
+    box: Box,
+    options: Sequence[str] = (),
+    *,
+    faults: Iterable[str] = (),
+    delay: float = 0.0005,
+    **host: Any,
 ) -> AddressReport:
     """A check with a box on the second router."""
     rng = random.Random(SEED)
     server = reference_host(faults, cookie_key=rng.randbytes(16), rng=rng, **host)
-    return check_network(Network(server, with_box(box, 2)), options)
+    return check_network(Network(server, with_box(box, 2), delay=delay), options)
 
 
 # A23: resets that nobody who takes part has sent
@@ -113,3 +120,41 @@ def test_who_has_one_address_is_told_what_it_can_not_show() -> None:
     found = seen(check(own=["10.0.0.1/24"]), "cookie.unpredictable")
     assert found.startswith("pass: 4 cookies for one address, 1 different: no address, no counter")
     assert "takes another address to tell" in found
+
+
+# A12: what the server sends before our ACK is dropped on the way
+
+
+@pytest.mark.parametrize("delay", [0.0005, 0.05])
+def test_early_data_that_is_dropped_is_the_paths_fault(delay: float) -> None:
+    report = behind(EarlyDataDropped(), delay=delay)
+    assert set(bad(report)) == {"path.early-data", "path.slower"}
+    assert "bytes that the server sent before our ACK did not arrive" in seen(
+        report, "path.early-data"
+    )
+    assert seen(report, "path.slower").startswith("warn: the first byte comes 625 ms later")
+    assert seen(report, "benefit.latency").endswith("nothing saved, 625.0 ms lost")
+    found = conclude(report)
+    assert (found.kind, found.grade) == (Kind.PATH, None)
+
+
+@pytest.mark.parametrize("box", [EarlyDataDropped, Box])
+def test_what_is_sent_late_is_not_called_dropped(box: type[Box]) -> None:
+    report = behind(box(), faults=["holds-data"])
+    assert set(bad(report)) == {"open.early-answer"}
+    assert seen(report, "path.early-data").startswith("info: nothing is sent before our ACK")
+    assert seen(report, "path.slower").startswith("pass")
+
+
+def test_where_early_data_gets_through_there_is_nothing_to_pay() -> None:
+    report = behind(Box())
+    assert seen(report, "path.early-data") == "pass: what the server sends before our ACK arrives"
+    assert seen(report, "path.slower").startswith("pass")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_packets_get_lost_early_ones_are_not_called_dropped(seed: int) -> None:
+    weather = Weather(loss=0.1, delay=0.01)
+    report = check(impairment=Impairment(weather, weather, seed=seed))
+    assert seen(report, "path.early-data").startswith("pass")
+    assert seen(report, "path.slower").startswith(("pass", "info"))

@@ -98,11 +98,16 @@ class Conversing:
             self._session.timeout,
         )
 
-    async def is_owed_data(self, flow: Flow) -> bool:
-        """True if the server has sent more than has come."""
+    async def sent_so_far(self, flow: Flow) -> int | None:
+        """How many bytes the server says to have sent; None if it says nothing."""
         since = len(flow.received)
         await self.replies(flow)
-        return max(flow.reach, flow.said_sent(since) or 0) > flow.stream_bytes
+        return flow.said_sent(since)
+
+    async def is_owed_data(self, flow: Flow) -> bool:
+        """True if the server has sent more than has come."""
+        sent = await self.sent_so_far(flow)
+        return max(flow.reach, sent or 0) > flow.stream_bytes
 
     async def takes(self, flow: Flow, data: bytes) -> str | None:
         """Send data; None when it is acknowledged, else what is wrong."""
@@ -189,6 +194,11 @@ class Application(Conversing):
             return True
         finally:
             session.close_later(flow)
+
+    async def ordinary_delay(self) -> float | None:
+        """How long a plain request takes to be answered now, and did before; None if it is not."""
+        ordinary = await self.ordinary_answer()
+        return ordinary.delay if await self.ask_once_more(ordinary) else None
 
     def patience(self, answer: OrdinaryAnswer) -> float:
         """How long an application that answers like this may take once more, in seconds.
