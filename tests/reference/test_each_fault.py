@@ -109,6 +109,16 @@ def early_and_late(target: ReferenceServer) -> object:
     return early, client.answers
 
 
+def first_bytes_sent(target: ReferenceServer) -> object:
+    """How often the first byte of an early answer comes while only the SYN is acknowledged."""
+    client = Client(target)
+    reply = client.syn(FastOpen(cookie_of(target)), data=GET)[0]
+    client.segment(ack_of(client, reply))
+    client.wait(1.5)
+    first = (client.server_isn + 1) % SEQUENCE_SPACE
+    return sum(bool(each.payload) and each.seq == first for each in client.received)
+
+
 def repeated_syn_ack(*, asking: bool) -> Exchange:
     def exchange(target: ReferenceServer) -> object:
         client = Client(target)
@@ -303,6 +313,7 @@ TABLE: dict[str, tuple[Exchange, object, object]] = {
     "ignores-window": (early_sizes(window=200), (200, 200), (4380, 1460)),
     "wrong-tsecr": (echoed_stamp, 777, 0),
     "bad-refresh": (refreshed_cookie_works, True, False),
+    "loses-early-data": (first_bytes_sent, 2, 1),
     "ignores-fin": (fin_acknowledged, True, False),
     "answers-when-off": (cookie_in_reply(REQUEST), None, 8),
     "no-limit": (many_pending(70), (64, True), (70, True)),

@@ -110,6 +110,20 @@ class Conversation(Transcript):
         self._accept_acknowledgement(now)
         return self._later(self._send_next, Flags.ACK, now)
 
+    def ack_of_syn(self, sacked: tuple[int, int] | None, now: float) -> Segment:
+        """What acknowledges the server's SYN alone, and by SACK this part of its data, if agreed.
+
+        So a client answers that has lost what comes before; ``sacked`` is in bytes from the first.
+        """
+        self._accept_acknowledgement(now)
+        assert self.server_isn is not None
+        base = (self.server_isn + 1) % SEQUENCE_SPACE
+        blocks: list[tuple[int, int]] = []
+        if sacked is not None and self.agreed_sack:
+            blocks = [((base + sacked[0]) % SEQUENCE_SPACE, (base + sacked[1]) % SEQUENCE_SPACE)]
+        options = self._later_options(now, blocks)
+        return self._segment(self._send_next, Flags.ACK, options=options, ack=base)
+
     def data(self, data: bytes, now: float) -> Segment:
         """Data with an ACK; the first one completes the handshake as well."""
         self._accept_acknowledgement(now)
@@ -211,7 +225,7 @@ class Conversation(Transcript):
         payload: bytes = b"",
         ttl: int = DEFAULT_TTL,
     ) -> Segment:
-        options = self._later_options(now)
+        options = self._later_options(now, self._sack_blocks())
         self.owes_ack = False
         return self._segment(
             seq, flags, options=options, payload=payload, ack=self._receive_next(), ttl=ttl
@@ -249,7 +263,7 @@ class Conversation(Transcript):
             return 0
         return (self.server_isn + 1 + self.stream_bytes + self.server_has_closed) % SEQUENCE_SPACE
 
-    def _later_options(self, now: float) -> bytes:
+    def _later_options(self, now: float, sacked: Sequence[tuple[int, int]]) -> bytes:
         """RFC 7323 section 3.2: once agreed upon, every segment carries timestamps."""
         options = self.stray_options
         nop = tcp_options.no_operation()
@@ -257,7 +271,7 @@ class Conversation(Transcript):
             stamps = tcp_options.timestamps(self.timestamp(now), self.last_timestamp)
             options = (nop, nop, stamps, *options)
         taken = sum(len(option.encode()) for option in options)
-        blocks = self._sack_blocks()[: (tcp_options.MAX_OPTION_BYTES - taken - 4) // 8]
+        blocks = sacked[: (tcp_options.MAX_OPTION_BYTES - taken - 4) // 8]
         if blocks:
             options = (*options, nop, nop, tcp_options.sack(blocks))
         return tcp_options.encode(options)

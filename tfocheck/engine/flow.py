@@ -144,6 +144,10 @@ class Flow(Conversation):
         """Acknowledge what has come so far; the first one completes the handshake."""
         await self._send(self.ack(self._clock.monotonic()))
 
+    async def acknowledge_syn(self, sacked: tuple[int, int] | None = None) -> None:
+        """Complete the handshake as if the server's data had not come, but for this part of it."""
+        await self._send(self.ack_of_syn(sacked, self._clock.monotonic()))
+
     async def send_data(self, data: bytes) -> None:
         """Send data with an ACK; the first one completes the handshake as well."""
         await self._send(self.data(data, self._clock.monotonic()))

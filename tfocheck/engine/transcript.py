@@ -17,6 +17,9 @@ LEAST_REPEAT = 0.5
 """A second SYN-ACK sooner than this many seconds after the first one was doubled on the way, or
 answers a doubled SYN: timers start at a second (RFC 6298 section 2.1)."""
 
+SOONEST_RETRANSMISSION = 0.15
+"""Seconds: no stack's retransmission timer is shorter than 0.2 s."""
+
 
 class Transcript(Record):
     """A record that can be read. Places in the server's data are in bytes from its first one."""
@@ -166,6 +169,25 @@ class Transcript(Record):
         if self.server_isn is None or not segment.payload or segment.flags & Flags.SYN:
             return 0
         return relative(segment.seq, self.server_isn + 1) + len(segment.payload)
+
+    def start_of(self, captured: Captured) -> int | None:
+        """Where a segment's data starts, in bytes from the server's first one; None without any."""
+        end = self.end_of(captured)
+        return end - len(captured.segment.payload) if end else None
+
+    def sent_again(self, since: int) -> Captured | None:
+        """The server's first byte, if it came from that place in ``received`` on, and not doubled.
+
+        What the network has doubled is the same in all its parts, and comes soon.
+        """
+        before = [each for each in self.received[:since] if self.start_of(each) == 0]
+        for captured in self.received[since:]:
+            if self.start_of(captured) != 0:
+                continue
+            same = [each for each in before if _content(each.segment) == _content(captured.segment)]
+            if not same or captured.time - same[0].time >= SOONEST_RETRANSMISSION:
+                return captured
+        return None
 
     def has_acknowledged(self, offset: int) -> bool:
         """True once the server has acknowledged everything before this offset from our ISN."""

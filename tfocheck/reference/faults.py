@@ -73,6 +73,7 @@ FAULTS: dict[str, str] = {
     "ignores-window": "sends more than the client's window allows",
     "wrong-tsecr": "echoes 0 instead of the client's timestamp in the SYN-ACK",
     "bad-refresh": "sends with the acceptance a new cookie that it does not honour",
+    "loses-early-data": "never sends again what it sent before the handshake ended",
     "ignores-fin": "neither acknowledges nor obeys FIN",
     # Off means off, section 4.2
     "answers-when-off": "serves Fast Open on the port where it is off",

@@ -105,6 +105,9 @@ class Sender:
 
     def handshake_done(self, *, syn_ack_was_lost: bool) -> None:
         """The SYN is acknowledged."""
+        if "loses-early-data" in self._faults:
+            del self._queue[: distance(self.max, self._queue_seq)]
+            self._queue_seq = self.nxt = self.max
         self.una = self._queue_seq
         if syn_ack_was_lost:
             self._cwnd = self._mss  # RFC 5681 section 3.1
