@@ -49,8 +49,8 @@ async def early_data(probe: Probe) -> Outcome:
     -> SYN, seq 0, cookie (valid), n bytes (those of open.early-answer)
     <- SYN-ACK, ack 1+n
     <- the first bytes of the answer
-    no early answer: how far the server has sent when our ACK gets there, when that comes again,
-    and how soon a plain connection is answered
+    no early answer: how far the server has sent when our ACK gets there,
+    when that comes again, and how soon a plain request is answered
     """
     if probe.borrow("open.early-answer", lambda flow: bool(flow.early_data)):
         probe.observing()
@@ -106,8 +106,9 @@ async def _early_data_arrives(probe: Probe) -> Outcome:
 )
 async def slower(probe: Probe) -> Outcome:
     """
-    -> SYN, seq 0, plain and with cookie and data (those of benefit.latency)
-    <- the answer's first byte; the medians are compared, and how far the times are spread
+    -> SYN, seq 0, plain, or with cookie and data (those of others)
+    <- the answer's first byte
+    those of benefit.latency: the medians are compared, and the spread
     """
     probe.observing()
     timed = probe.flows_of("benefit.latency")

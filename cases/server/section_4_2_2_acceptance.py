@@ -83,8 +83,8 @@ async def early_answer(probe: Probe) -> Outcome:
     <- SYN-ACK, ack 1+n
     <- the first bytes of the answer
     -> ACK, FIN,ACK
-    nothing before our ACK: how long after it the answer comes, and how long it takes on plain
-    connections
+    nothing before our ACK: how long after it the answer comes, and on
+    plain connections
     """
     if await probe.application.is_mute():
         probe.end(probe.skipped("the application answers nothing that could come early"))

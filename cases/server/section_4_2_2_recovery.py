@@ -51,7 +51,7 @@ async def recovery(probe: Probe) -> Outcome:
     -> ACK, of the SYN alone; SACK of the later segments
     <- the first bytes again
     -> ACK, FIN,ACK
-    not sent again: an answer that is not acknowledged, on a plain connection
+    not sent again: a plain connection whose answer is not acknowledged
     """
     if await probe.application.is_mute():
         probe.end(probe.info("the application answers nothing that could get lost"))
