@@ -90,7 +90,7 @@ def test_results_come_one_by_one_and_leaving_early_leaves_nothing_running() -> N
         (("example.com",), {"soak": "soon"}),
         (("example.com",), {"soak": 0}),
         (("example.com",), {"off_port": 65536}),
-        (("example.com",), {"source": "192.0.2.77"}),
+        pytest.param(("example.com",), {"source": "192.0.2.77"}, marks=pytest.mark.lab),
         (("example.com",), {"baseline": "/nosuch/file"}),
         (("example.com",), {"case_directories": ["/nosuch"]}),
         (("example.com",), {"json": "report.json"}),
