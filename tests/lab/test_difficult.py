@@ -18,7 +18,10 @@ from tfocheck.lab.scenarios import SCENARIOS
 pytestmark = pytest.mark.lab
 
 PATIENCE = 60.0
-"""Seconds that a check may take where connections are limited."""
+"""Seconds that a check may take where connections are limited to 15 a second or more."""
+
+LONGEST = 120.0
+"""Where fewer are let through, or the application is slow."""
 
 CONFORMING = {
     # Scenario → grade, and what may be skipped with which words.
@@ -28,14 +31,13 @@ CONFORMING = {
     "proxy-protocol": ("A+", {}),
     "stack-acks-plain-data": ("A+", {}),
     "short-cookie": ("A", {"forged.truncated": "a cookie of 4 bytes has no shorter"}),
-    "backlog-0": ("A", {}),
+    "backlog-0": ("A+", {}),
 }
 ENDING_AT_ONCE = ["closes-at-once", "resets-at-once"]
 ELSEWHERE = {"slow-application", "banned", "connection-cap", "early-data-dropped"}
 
 
 NOT_MENDED = {
-    "backlog-0": "A5: a fresh cookie is tried while the queue is full",
     "errors-5-percent": "A11: one odd answer of eleven, now and then",
 }
 
@@ -100,8 +102,9 @@ def test_a_ban_is_named_and_nothing_else() -> None:
 def test_a_cap_on_connections_is_named() -> None:
     graded = grade("connection-cap")
     assert blamed(graded) == {}
-    assert "not served any more" in graded.seen("control.limits")
-    assert graded.address["duration"] < PATIENCE
+    assert "connections a second" in graded.seen("control.limits")
+    assert graded.exit_code in (0, 4)
+    assert graded.address["duration"] < LONGEST
 
 
 @pytest.mark.xfail(reason="A12: the delay is compared with nothing", strict=True)

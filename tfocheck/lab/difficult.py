@@ -73,7 +73,6 @@ DIFFICULT = (
     _haproxy(
         "connection-cap",
         "haproxy that takes 20 connections in 10 s of an address",
-        ExitCode.UNREACHABLE,
         most_connections=MOST_CONNECTIONS,
     ),
     _linux("closes-at-once", "Linux, and an application that only closes", application="closes"),
