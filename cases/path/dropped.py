@@ -6,6 +6,8 @@ of their own only where there is something to find out, or with --trace.
 
 from __future__ import annotations
 
+import contextlib
+
 from tfocheck.case import (
     DATA,
     IN_TURN,
@@ -20,6 +22,7 @@ from tfocheck.case import (
     Outcome,
     Probe,
     Severity,
+    UnansweredError,
     UnusableError,
     Verdict,
     advice,
@@ -163,7 +166,9 @@ async def after_open(probe: Probe) -> Outcome:
     outcome = await probe.agree(attempt, IN_TURN)
     if outcome.verdict is not Verdict.FAIL:
         return outcome
-    where = await probe.where_it_ends()
+    where = None
+    with contextlib.suppress(UnansweredError, UnusableError):
+        where = await probe.where_it_ends()
     return Outcome(outcome.verdict, f"{outcome.seen}{_at(where)}")
 
 

@@ -10,11 +10,14 @@ import ipaddress
 
 from tfocheck.case import (
     Fact,
+    FastOpen,
     Level,
     Outcome,
     Probe,
     Role,
     Severity,
+    UnansweredError,
+    UnusableError,
     Verdict,
     advice,
     case,
@@ -25,6 +28,9 @@ MOST_KEYS = 4
 """More different cookies than this among ``MANY_REQUESTS`` are no farm's: our address changes."""
 
 MANY_REQUESTS = 16
+
+OPENINGS, OPENED_ENOUGH = 6, 5
+"""A cookie that opens from so many of so many ports is our address's, and that stays the same."""
 
 
 @case(
@@ -50,7 +56,7 @@ async def source_changes(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie request (those of other cases)
     <- SYN-ACK, always the same cookie
-    different ones: 16 requests at once
+    different ones: 16 requests at once, and one of their cookies from 6 ports
     """
     if len(probe.facts.cookies_seen) < 2:
         probe.observing()
@@ -64,6 +70,19 @@ async def source_changes(probe: Probe) -> Outcome:
         return probe.passed(f"{seen}: our address is the same (the server's key has changed)")
     if different <= MOST_KEYS:
         return probe.info(f"{seen}: servers with a key each, or a small pool of addresses")
+    return await _many_cookies(probe, cookies[0], seen)
+
+
+async def _many_cookies(probe: Probe, cookie: bytes, seen: str) -> Outcome:
+    """What it means that cookies are different, more of them than a farm has keys."""
+    opened = await _opened(probe, cookie)
+    if opened is None:
+        return probe.info(f"{seen}; whether any opens can't be told: no SYN with data is answered")
+    if opened >= OPENED_ENOUGH:
+        return probe.info(
+            f"{seen}, and one opens from {opened} of {OPENINGS} ports: our address is the same, the"
+            " server makes a fresh cookie each time"
+        )
     if probe.nat_is_ruled_out or ipaddress.ip_address(probe.source).is_global:
         return probe.info(f"{seen}, and no NAT is on the way: servers with a key each")
     return probe.breach(
@@ -71,6 +90,20 @@ async def source_changes(probe: Probe) -> Outcome:
         " addresses), or as many servers answer with a key each",
         conclusive=True,
     )
+
+
+async def _opened(probe: Probe, cookie: bytes) -> int | None:
+    """From how many of some ports the cookie opens; None if nothing is answered."""
+
+    async def opens() -> bool:
+        data = probe.payload.data
+        async with probe.alone("one of the cookies", FastOpen(cookie), data=data) as flow:
+            return await probe.is_open(flow)
+
+    try:
+        return sum([await probe.cookies.persistently(opens) for _ in range(OPENINGS)])
+    except (UnansweredError, UnusableError):
+        return None
 
 
 @case(

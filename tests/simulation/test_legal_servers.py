@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from whole import OFF_PORT, PORT, SEED, check
+from whole import BEHIND_ROUTERS, OFF_PORT, PORT, SEED, check, check_network
 
 from tfocheck.memory.hosts import reference_host
+from tfocheck.memory.network import Network
+from tfocheck.memory.path import Path, routers
 from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
 from tfocheck.reference.listener import ReferenceServer
@@ -221,3 +223,16 @@ def test_a_short_queue_hides_no_fault(limit: int, fault: str, case_id: str) -> N
     server = ReferenceServer(PORT, [fault], pending_limit=limit, rng=random.Random(SEED))
     assert set(bad(check(endpoint=server))) == {case_id}
     assert bad(check(endpoint=ReferenceServer(PORT, pending_limit=limit))) == {}
+
+
+def test_fresh_cookies_are_not_taken_for_a_nat_pool() -> None:
+    # From behind routers nobody vouches for our address.
+    rng = random.Random(SEED)
+    host = reference_host([], cookie_key=rng.randbytes(16), rng=rng, variations=FRESH)
+    report = check_network(Network(host, Path(routers())), server=BEHIND_ROUTERS)
+    assert bad(report) == {}
+    assert "the server makes a fresh cookie each time" in seen(report, "path.source-changes")
+
+
+def test_a_nat_pool_is_still_found() -> None:
+    assert seen(check(scenario="nat-pool"), "path.source-changes").startswith("fail: 8 diff")
