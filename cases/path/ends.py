@@ -56,7 +56,7 @@ async def source_changes(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie request (those of other cases)
     <- SYN-ACK, always the same cookie
-    different ones: 16 requests at once, and one of their cookies from 6 ports
+    different ones: 16 requests at once, and one cookie from 6 ports
     """
     if len(probe.facts.cookies_seen) < 2:
         probe.observing()
