@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tfocheck.engine.conversation import Conversation
+from tfocheck.engine.conversation import Conversation, usual_options
 from tfocheck.engine.record import RECEIVE_WINDOW, WINDOW_SCALE
 from tfocheck.engine.transcript import LEAST_REPEAT
 from tfocheck.wire import options as tcp_options
@@ -666,3 +666,48 @@ def test_numbers_wrap_in_every_segment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [talk.seq(each) for each in sent] == [0, 6, 6, 1, 9, 10, 11]
         for segment in sent:
             assert dissect(build(segment)) == segment
+
+
+def test_the_copy_of_a_syn_is_the_second_that_left() -> None:
+    talk = Talk(COOKIE, data=b"hello")
+    assert talk.ours.first_copy is None
+    talk.came(SYN_ACK, ack=6)
+    talk.sent(talk.ours.ack(talk.now))
+    assert talk.ours.first_copy is None
+    talk.sent(talk.ours.syn_again())
+    copy = talk.ours.packets[-1]
+    talk.sent(talk.ours.syn_again())
+    assert talk.ours.first_copy is copy
+
+
+@pytest.mark.parametrize(
+    ("start", "believed"),
+    [
+        (-2, False),
+        (-1, True),
+        (0, True),
+        (3 + (RECEIVE_WINDOW << WINDOW_SCALE), True),
+        (4 + (RECEIVE_WINDOW << WINDOW_SCALE), False),
+    ],
+)
+def test_a_reset_of_a_connection_begins_inside_of_the_window(start: int, believed: bool) -> None:
+    """RFC 9293 section 3.10.7.4; where the window was before is all right, for it was late."""
+    talk = opened()
+    talk.came(Flags.ACK, data=b"abc", ack=6)
+    reset = talk.came(Flags.RST, start=start, ack=900)
+    assert talk.ours.reset is (reset if believed else None)
+    assert talk.ours.stray_resets == ([] if believed else [reset])
+
+
+def test_a_reset_that_answers_the_syn_is_believed_wherever_it_begins() -> None:
+    talk = opened()
+    reset = talk.came(Flags.RST | Flags.ACK, start=1 << 30, ack=6)
+    assert talk.ours.reset is reset
+
+
+def test_a_window_is_as_large_as_a_header_can_say() -> None:
+    """RFC 9293 section 3.1: sixteen bits; RFC 7323 section 2.3: scaled by at most 2**14."""
+    assert Conversation(KEY).syn(b"").window == RECEIVE_WINDOW == (1 << 16) - 1
+    scale = tcp_options.walk(tcp_options.encode(usual_options(1460, 1))).window_scale
+    assert scale == WINDOW_SCALE
+    assert WINDOW_SCALE <= 14

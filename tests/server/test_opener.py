@@ -502,3 +502,16 @@ def test_another_cookie_is_a_legal_one_that_was_not_sent() -> None:
             assert not brings_other_cookie(flow)
 
     run(script)
+
+
+def test_where_the_data_of_any_syn_is_acknowledged_the_lane_stays_one_place_wide() -> None:
+    async def script(session: Session, probe: Probe) -> None:
+        session.lane.prove(3)
+        assert not session.facts.acknowledges_plain_data
+        async with probe.beside_others("plain, with data", data=b"GET") as flow:
+            assert flow.acknowledged == 4
+        assert session.facts.acknowledges_plain_data
+        assert session.lane.places == 1
+        assert session.lane.pending == []
+
+    run(script, reference("accept-without-option"))
