@@ -175,6 +175,9 @@ class _Failing(HttpConversation):
     def _respond(self, status: bytes, body: bytes, *, head_only: bool = False) -> None:
         super()._respond(b"503 Service Unavailable", b"try again\n", head_only=head_only)
 
+    def _respond_large(self, size: int, *, head_only: bool) -> None:
+        self._respond(b"", b"", head_only=head_only)
+
 
 class _Counted(HttpConversation):
     """One of several; the excess is closed unread."""
