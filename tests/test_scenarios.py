@@ -175,8 +175,8 @@ def test_nothing_rests_on_an_absence_when_the_capture_loses_packets(
 ) -> None:
     losses = itertools.count()
     monkeypatch.setattr(Link, "losses", lambda link: Losses(next(losses)))
-    graded = grade("linux", "--case", "cookie.not-volunteered", "--case", "open.data-acked")
+    graded = grade("linux", "--case", "option.without-syn", "--case", "open.data-acked")
     assert graded.verdicts["control.syn"] == "pass"  # presence is conclusive
-    assert graded.verdicts["cookie.not-volunteered"] == "inconclusive"
-    assert "the capture lost" in graded.seen("cookie.not-volunteered")
+    assert graded.verdicts["option.without-syn"] == "inconclusive"
+    assert "the capture lost" in graded.seen("option.without-syn")
     assert graded.exit_code == 4

@@ -252,7 +252,7 @@ def test_run_tells_the_check_of_the_off_port(
 
 def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("tfocheck.lab.scenarios.SYSTEM_PROGRAMS", ())
+    monkeypatch.setattr("tfocheck.lab.scenario.SYSTEM_PROGRAMS", ())
     with pytest.raises(LabError, match="needs nginx: apt-get install nginx-light") as caught:
         run_in_lab(SCENARIOS["nginx"], lambda _target: 0)
     assert caught.value.exit_code == ExitCode.CANNOT
