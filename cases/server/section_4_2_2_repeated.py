@@ -144,7 +144,8 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             if not wrong:
                 return await _opened_once(probe, flow, came_back, mute=mute)
     if wronged is not None:
-        if not wronged.conclusive and await _ends_by_itself(probe, flow):
+        # Where the first connection has ended, the copy rightly opens another one.
+        if await _ends_by_itself(probe, flow):
             raise NothingToSeeError(_ENDS)
         return wronged
     async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
@@ -252,19 +253,20 @@ async def syn_without_option(probe: Probe) -> Outcome:
             raise NothingToSeeError(_ENDS)
         bare = probe.syn_options(flow=flow)
         came_back = await _answers_to_copies(probe, flow, lambda: flow.repeat_syn(bare, b""))
-        if flow.reset is None:
+        another = _has_another_isn(flow, came_back.segments)
+        if flow.reset is None and not another:
             return await _goes_on(probe, flow, came_back)
     if await _ends_by_itself(probe, flow):
         raise NothingToSeeError(_ENDS)
+    if flow.reset is None:
+        return probe.breach(
+            "the bare SYN of the same ISN opened another connection: the first was given up"
+        )
     return probe.breach("the bare SYN of the same ISN was answered with a reset")
 
 
 async def _goes_on(probe: Probe, flow: Flow, came_back: _Answers) -> Outcome:
     """The outcome of a connection that was not reset when its SYN came again, bare."""
-    if _has_another_isn(flow, came_back.segments):
-        return probe.breach(
-            "the bare SYN of the same ISN opened another connection: the first was given up"
-        )
     wrong = None if await probe.application.is_mute() else await probe.application.serves(flow)
     if wrong:
         return probe.breach(f"after a bare SYN of the same ISN: {wrong}")
