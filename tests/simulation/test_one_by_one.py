@@ -32,7 +32,6 @@ WITHOUT_FAST_OPEN = ("kind 254 only", "SYN cookies always")
 NOT_MENDED: dict[str, str] = {
     "fresh cookies": "A14: fresh cookies are taken for a NAT pool",
     "fresh cookies of 16 bytes": "A14: fresh cookies are taken for a NAT pool",
-    "early-data-dropped": "A12: early data that is dropped on the way",
 }
 
 

@@ -67,7 +67,10 @@ _NEEDS_OPTION = dict.fromkeys(_INTRUSIVE_FAULTS, "--intrusive") | {
 _BEFORE_SYN_COOKIES = ("resets-syn", "drops-unknown-option", "drops-crowded-syn")
 """What a server does to SYNs before it looks whether its backlog is full."""
 
-_SHOWN_EARLY = ("answers-rejected-data", "holds-data", "floods", "ignores-window")
+_SHOWN_EARLY = (
+    *("answers-rejected-data", "holds-data", "floods", "ignores-window"),
+    "accept-without-option",
+)
 """What only shows in what a server sends before the client's ACK."""
 
 _COOKIE_SIZE_FAULTS = ("odd-cookie", "short-cookie", "long-cookie")
@@ -208,6 +211,8 @@ def _is_visible(fault: str, world: World) -> bool:
         return False  # the box puts it to an even place
     if fault in _SHOWN_EARLY and "early-data-dropped" in world.boxes:
         return False
+    if fault == "holds-data" and world.application == "banner-first":
+        return False  # what comes early needs no data
     return not hidden and not (fault == "answers-old-kind" and variations.old_kind_only)
 
 
