@@ -38,6 +38,7 @@ ELSEWHERE = {"slow-application", "banned", "connection-cap", "early-data-dropped
 
 
 NOT_MENDED = {
+    "backlog-0": "A5: a cookie turned down while the queue is full is called not honoured",
     "errors-5-percent": "A11: one odd answer of eleven, now and then",
 }
 
@@ -107,7 +108,6 @@ def test_a_cap_on_connections_is_named() -> None:
     assert graded.address["duration"] < LONGEST
 
 
-@pytest.mark.xfail(reason="A12: the delay is compared with nothing", strict=True)
 def test_early_data_that_is_dropped_is_the_paths_fault() -> None:
     graded = grade("early-data-dropped")
     assert graded.exit_code == 4
