@@ -29,22 +29,8 @@ VARIED: dict[str, Variations] = {
 
 WITHOUT_FAST_OPEN = ("kind 254 only", "SYN cookies always")
 
-NOT_MENDED: dict[str, str] = {
-    "fresh cookies": "A14: fresh cookies are taken for a NAT pool",
-    "fresh cookies of 16 bytes": "A14: fresh cookies are taken for a NAT pool",
-}
 
-
-def _marked(names: list[str]) -> list[object]:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=NOT_MENDED[name]))
-        if name in NOT_MENDED
-        else name
-        for name in names
-    ]
-
-
-@pytest.mark.parametrize("name", _marked(list(VARIED)))
+@pytest.mark.parametrize("name", VARIED)
 def test_a_variation_is_no_fault(name: str) -> None:
     world = World(1, variations=VARIED[name], has_other_source=True)
     report = run(world)
@@ -55,7 +41,7 @@ def test_a_variation_is_no_fault(name: str) -> None:
     assert len(passed) > (3 if name in WITHOUT_FAST_OPEN else 30)
 
 
-@pytest.mark.parametrize("name", _marked(list(APPLICATIONS)))
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_application_is_no_fault_of_the_stack(name: str) -> None:
     world = World(1, application=name, delay=0.01, has_other_source=True)
     assert oracle.problems(world, run(world)) == []
@@ -69,7 +55,7 @@ def test_a_small_backlog_is_no_fault_of_the_stack(backlog: int, syn_cookies: Syn
     assert oracle.problems(world, run(world)) == []
 
 
-@pytest.mark.parametrize("name", _marked(sorted(NETWORKS)))
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_a_network_is_no_fault_of_the_server(name: str) -> None:
     for seed in (2, 3):  # a box's numbers are drawn
         world = World(seed, boxes=(name,), delay=0.01, has_other_source=True)
