@@ -69,7 +69,7 @@ _BEFORE_SYN_COOKIES = ("resets-syn", "drops-unknown-option", "drops-crowded-syn"
 
 _SHOWN_EARLY = (
     *("answers-rejected-data", "holds-data", "floods", "ignores-window"),
-    "accept-without-option",
+    *("accept-without-option", "loses-early-data"),
 )
 """What only shows in what a server sends before the client's ACK."""
 
@@ -198,7 +198,14 @@ def _with_fault(world: World, rng: random.Random) -> World:
     options = world.options
     if needed is not None and needed not in options:
         options = (*options, needed)
-    return replace(world, fault=fault, options=options, variations=_fitting(world, fault))
+    return replace(
+        world,
+        fault=fault,
+        options=options,
+        variations=_fitting(world, fault),
+        # One address proves nothing of others.
+        has_other_source=world.has_other_source or fault == "constant-cookie",
+    )
 
 
 def _is_visible(fault: str, world: World) -> bool:
@@ -213,6 +220,8 @@ def _is_visible(fault: str, world: World) -> bool:
         return False
     if fault == "holds-data" and world.application == "banner-first":
         return False  # what comes early needs no data
+    if fault == "answers-rejected-data" and world.application == "mute":
+        return False
     return not hidden and not (fault == "answers-old-kind" and variations.old_kind_only)
 
 
