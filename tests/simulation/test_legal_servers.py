@@ -78,6 +78,7 @@ def test_each_flipped_bit_makes_another_cookie(size: int) -> None:
     assert apart == {2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [4, 16])
 def test_a_short_or_long_cookie_hides_no_fault(size: int) -> None:
     report = checked(Variations(cookie_bytes=size), faults=["checks-prefix-only"])
@@ -99,6 +100,7 @@ def test_a_stack_that_acknowledges_data_on_plain_syns_breaks_nothing() -> None:
     assert "8 requests: always the same cookie" in seen(report, "cookie.repeatable")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "case_id"),
     [
@@ -131,6 +133,7 @@ def test_cookies_that_are_fresh_each_time_are_judged_by_sending_them_from_elsewh
     )
 
 
+@pytest.mark.long
 def test_fresh_cookies_hide_nothing() -> None:
     report = checked(FRESH, faults=["ignores-source"])
     assert seen(report, "cookie.source-bound").startswith(
@@ -210,6 +213,7 @@ def test_a_fallback_from_a_full_queue_passes_for_nothing(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [1, 2, 4])
 @pytest.mark.parametrize(
     ("fault", "case_id"),

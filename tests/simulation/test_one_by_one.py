@@ -29,6 +29,8 @@ VARIED: dict[str, Variations] = {
 
 WITHOUT_FAST_OPEN = ("kind 254 only", "SYN cookies always")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", VARIED)
 def test_a_variation_is_no_fault(name: str) -> None:
