@@ -204,7 +204,7 @@ def _with_fault(world: World, rng: random.Random) -> World:
         options=options,
         variations=_fitting(world, fault),
         # One address proves nothing of others.
-        has_other_source=world.has_other_source or fault == "constant-cookie",
+        has_other_source=world.has_other_source or fault in ("constant-cookie", "ignores-source"),
     )
 
 
