@@ -570,6 +570,13 @@ def test_the_reach_of_the_servers_data_has_gaps() -> None:
     assert talk.ours.stream_gaps == [(10, 13)]
 
 
+def test_what_is_beyond_our_window_does_not_reach_further() -> None:
+    talk = opened()
+    talk.came(Flags.ACK, data=b"abc", ack=6)
+    talk.came(Flags.ACK, start=1 << 30, data=b"of another connection", ack=6)
+    assert talk.ours.reach == 3
+
+
 def test_data_before_the_first_byte_is_nobodys() -> None:
     talk = opened()
     talk.came(Flags.ACK, start=-3, data=b"abcdef", ack=6)

@@ -160,8 +160,12 @@ class Transcript(Record):
 
     @property
     def reach(self) -> int:
-        """How far the server's data has come, in bytes from its first one, gaps included."""
-        return max(map(self.end_of, self.received), default=0)
+        """How far the server's data has come, in bytes from its first one, gaps included.
+
+        What is beyond our window is another connection's.
+        """
+        most = self.stream_bytes + (RECEIVE_WINDOW << WINDOW_SCALE)
+        return max((end for end in map(self.end_of, self.received) if end <= most), default=0)
 
     def end_of(self, captured: Captured) -> int:
         """Where a segment's data ends, in bytes from the server's first one; 0 if it has none."""
