@@ -6,6 +6,7 @@ import asyncio
 
 from tfocheck.engine.lane import Lane
 from tfocheck.engine.ports import Wire
+from tfocheck.engine.together import all_or_nothing
 from tfocheck.errors import UnreachableError
 from tfocheck.model.plan import Plan
 from tfocheck.model.report import AddressReport, Report
@@ -13,7 +14,6 @@ from tfocheck.model.target import Target
 from tfocheck.runner.address import check_address
 from tfocheck.runner.schedule import Progress
 from tfocheck.runner.target import resolve
-from tfocheck.runner.together import all_or_nothing
 from tfocheck.server.siblings import Siblings
 from tfocheck.version import __version__
 

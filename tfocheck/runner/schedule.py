@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from tfocheck.engine.together import all_or_nothing
 from tfocheck.errors import CannotError, UnreachableError
 from tfocheck.judging import trust
 from tfocheck.model.case import Case, Outcome, Turn, Verdict
 from tfocheck.model.plan import Plan
 from tfocheck.model.report import CaseResult
-from tfocheck.runner.together import all_or_nothing
 from tfocheck.server.conduct import conduct
 from tfocheck.server.contained import EscapeError
 from tfocheck.server.probe import Probe

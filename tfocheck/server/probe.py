@@ -12,13 +12,13 @@ The rules of judging, which hold for every case:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.ports import Clock
 from tfocheck.engine.roundtrip import RoundTrips
+from tfocheck.engine.together import all_or_nothing
 from tfocheck.model.case import Agreement, Case, Outcome, Verdict
 from tfocheck.model.plan import Plan
 from tfocheck.model.route import Route
@@ -211,12 +211,7 @@ class Probe(Attempt):
         What opens a connection waits for its place in the lane, so that on a fast path, or with a
         server that has a short queue, they are made one after another all the same.
         """
-        tasks = [asyncio.ensure_future(each) for each in checks]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await all_or_nothing(checks)
 
     async def all_hold(self, checks: Sequence[Awaitable[Outcome]], seen: str) -> Outcome:
         """Pass with this text if all of these do; else the first that does not."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tfocheck.engine.flow import Flow
+from tfocheck.engine.together import all_or_nothing
 from tfocheck.judging.ballot import UnusableError
 from tfocheck.model.case import Agreement, Outcome, Verdict
 from tfocheck.model.route import PLAIN
@@ -72,8 +72,8 @@ async def rejects(
     """See that none of these SYNs opens anything."""
     need = how.each or (session.attempts if len(syns) == 1 else max(2, session.attempts - 1))
     tally = _Tally()
-    found = await asyncio.gather(
-        *(_rejects_one(session, whole, name, make, how, need, tally) for name, make in syns)
+    found = await all_or_nothing(
+        _rejects_one(session, whole, name, make, how, need, tally) for name, make in syns
     )
     for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.INCONCLUSIVE):
         worse = [outcome for outcome in found if outcome.verdict is verdict]

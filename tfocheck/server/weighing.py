@@ -5,11 +5,11 @@ No answer at all counts only while a plain control SYN, sent around the same tim
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from tfocheck.engine.flow import Flow
+from tfocheck.engine.together import all_or_nothing
 from tfocheck.judging.ballot import (
     Ballot,
     LookInto,
@@ -81,12 +81,7 @@ class Weighing(Generic[A]):
         if count == 1:
             return [await self._make_one(self._whole.part())]
         parts = [self._whole.part() for _ in range(count)]
-        tasks = [asyncio.create_task(self._make_one(part)) for part in parts]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await all_or_nothing(map(self._make_one, parts))
 
     async def _make_one(self, part: A) -> tuple[Said, Evidence]:
         try:

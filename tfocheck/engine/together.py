@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def all_or_nothing(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def all_or_nothing(work: Iterable[Awaitable[T]]) -> list[T]:
     """All results; the first exception cancels the rest, and waits for their clean-up."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
