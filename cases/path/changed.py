@@ -49,7 +49,7 @@ async def option_stripped(probe: Probe) -> Outcome:
     <- ICMP time exceeded, quoting the SYN as it got there
     """
     asked = probe.flows_of("cookie.request")
-    if any(flow.offered is not None and not flow.offered.is_request for flow in asked):
+    if any(flow.offered_cookie is not None for flow in asked):
         probe.observing()
         probe.borrow("cookie.request", lambda flow: flow.offered is not None)
         return probe.passed("a cookie comes: the option gets there, and back", conclusive=True)

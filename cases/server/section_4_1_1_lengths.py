@@ -65,8 +65,8 @@ async def cookie_format(probe: Probe) -> Outcome:
     -> RST,ACK (half-open)
     """
     async with probe.beside_others("cookie request", FastOpen()) as flow:
-        option = flow.offered
-        if option is None or option.is_request:
+        option = flow.offered_cookie
+        if option is None:
             return probe.undecided("the SYN-ACK has no cookie this time")
         size = len(option.cookie)
         if not option.has_legal_cookie:

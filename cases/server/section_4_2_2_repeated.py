@@ -86,7 +86,7 @@ async def _ends_by_itself(probe: Probe, flow: Flow) -> bool:
     way: it says nothing of that.
     """
     first, reset = flow.first_copy, flow.reset
-    least = probe.round_trips.smallest or 0.0
+    least = probe.round_trips.least
     if first is not None and reset is not None and reset.time - first.time < EARLIEST * least:
         return True  # it had left before the copy came
     label = "control: the SYN once, then nothing"

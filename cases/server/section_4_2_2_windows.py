@@ -187,7 +187,7 @@ async def peer_window(probe: Probe) -> Outcome:
             return probe.skipped(f"the whole answer has {early} bytes: too short to tell")
         return probe.passed(
             f"{early} bytes before our ACK, more after it; our window was {window}",
-            conclusive=_was_held(flow, early, probe.round_trips.smallest or 0.0),
+            conclusive=_was_held(flow, early, probe.round_trips.least),
         )
 
 

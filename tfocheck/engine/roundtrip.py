@@ -31,6 +31,11 @@ class RoundTrips:
         self.smoothed += (sample - self.smoothed) / 8
 
     @property
+    def least(self) -> float:
+        """The smallest one; 0 before the first sample."""
+        return self.smallest or 0.0
+
+    @property
     def spread(self) -> float:
         """Within this time an answer comes back, going by RFC 6298's retransmission timer."""
         return self.smoothed + 4 * self.variation

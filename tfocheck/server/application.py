@@ -190,7 +190,7 @@ class Application(Conversing):
             answer.signatures.add(signature)
             asked, first = flow.asked_time, flow.first_data_time
             if asked is not None and first is not None:
-                answer.delays.append(first - asked - (session.round_trips.smallest or 0.0))
+                answer.delays.append(first - asked - session.round_trips.least)
             return True
         finally:
             session.close_later(flow)

@@ -109,8 +109,7 @@ class Cookies:
                 async with self._opener.beside_others(
                     "control: cookie request", FastOpen()
                 ) as flow:
-                    option = flow.offered
-                    if option is not None and not option.is_request:
+                    if flow.offered_cookie is not None:
                         return True
         return False
 

@@ -156,7 +156,7 @@ class Limits:
     async def _prove_room(self) -> None:
         """See how many half-open connections fit: a backlog that is full gives no cookies."""
         session = self._session
-        is_slow = (session.round_trips.smallest or 0.0) >= SLOW_PATH
+        is_slow = session.round_trips.least >= SLOW_PATH
         count = MANY_HALF_OPEN if is_slow else FEW_HALF_OPEN
 
         async def ask() -> bool | None:

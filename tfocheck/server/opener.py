@@ -183,9 +183,7 @@ class Opener:
             if is_telling and flow.syn_data and flow.acknowledged == 1 + len(flow.syn_data):
                 self._session.note_acceptance(flow)
             # Our ACKs that are younger than this had not arrived when the server took this SYN.
-            moment = (
-                self._session.clock.monotonic() - (self._session.round_trips.smallest or 0.0) / 2
-            )
+            moment = self._session.clock.monotonic() - self._session.round_trips.least / 2
             beside = (each for each in lane.pending if isinstance(each, Flow))
             lane.prove(sum(each.was_pending_at(moment) for each in beside))
             return

@@ -180,7 +180,7 @@ class Session:
         sample = flow.round_trip
         if sample is not None and not self.round_trips.may_be_repeated(sample):
             self.round_trips.add(max(sample, 0.0))
-            self.lane.widen_for(self.round_trips.smallest or 0.0)
+            self.lane.widen_for(self.round_trips.least)
 
     async def plain_syn(self, label: str) -> Flow:
         """A control: an everyday SYN, and the wait for its answer; never pending."""
