@@ -219,12 +219,12 @@ class Session:
         A No that is to count as a failure must be had ``patiently``: after many attempts.
         """
         for _ in range((4 if patiently else 2) * self.attempts):
-            flow = await self.plain_syn("control: plain SYN")
-            self.close_later(flow)
-            if flow.syn_ack is not None:
+            if await self.answers_once():
                 return True
-        if not await self.on_silence():
-            return False
+        return await self.on_silence() and await self.answers_once()
+
+    async def answers_once(self) -> bool:
+        """True if a plain SYN is answered at the first go."""
         flow = await self.plain_syn("control: plain SYN")
         self.close_later(flow)
         return flow.syn_ack is not None

@@ -117,7 +117,7 @@ class Weighing(Generic[A]):
         """
         for _ in range(SILENCE_CHECKS):
             await self._session.clock.sleep(SILENCE_PAUSE)
-            if not await self._control_is_answered():
+            if not await self._session.answers_once():
                 return False
             part = self._whole.part()
             twins: list[Flow] = []
@@ -129,14 +129,9 @@ class Weighing(Generic[A]):
                 return False
             if not all(twin.syn_ack is not None for twin in twins):
                 return False
-            if not await self._control_is_answered():
+            if not await self._session.answers_once():
                 return False
         return True
-
-    async def _control_is_answered(self) -> bool:
-        flow = await self._session.plain_syn("control: plain SYN")
-        self._session.close_later(flow)
-        return flow.syn_ack is not None
 
     # --- no agreement -------------------------------------------------------------------------
 
