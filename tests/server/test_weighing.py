@@ -13,7 +13,7 @@ from rooms import Nobody, Spoilt, a_case, in_session, is_syn, labels, reference,
 from tfocheck.case import Agreement, Level, Outcome, Probe, Severity, Verdict
 from tfocheck.judging.ballot import OtherKeyError, UnansweredError, UnusableError
 from tfocheck.memory.clock import START, VirtualClock
-from tfocheck.memory.hosts import Endpoint
+from tfocheck.memory.hosts import Endpoint, TranslatedFarm
 from tfocheck.server.session import Session
 from tfocheck.server.weighing import SILENCE_CHECKS, agree
 from tfocheck.wire.options import FastOpen
@@ -248,6 +248,22 @@ OTHER_KEY = OtherKeyError("another cookie")
 def test_a_cookie_that_is_always_turned_down_with_another_one_is_the_breach() -> None:
     judged = Judged([OTHER_KEY], FARM, endpoint=reference("many-keys"))
     assert judged.outcome == Outcome(Verdict.FAIL, "turned down with another cookie (31 of 31)")
+
+
+@pytest.mark.parametrize("servers", range(2, 8))
+def test_of_servers_that_take_turns_one_is_met_that_gave_the_cookie(servers: int) -> None:
+    addresses = [(f"10.0.1.{number}", f"fd00:1::{number}") for number in range(servers)]
+    farm = TranslatedFarm([reference() for _ in addresses], addresses)
+
+    async def script(session: Session) -> Outcome:
+        probe = await with_cookie(session)
+
+        async def attempt(part: Probe) -> Outcome:
+            return await part.accepts_valid_cookie("a valid cookie")
+
+        return await agree(session, probe, attempt, FARM)
+
+    assert in_session(script, farm).verdict is Verdict.PASS
 
 
 def test_a_key_that_keeps_changing_is_no_farm() -> None:

@@ -13,6 +13,7 @@ from tfocheck.engine.together import all_or_nothing
 from tfocheck.judging.ballot import (
     Ballot,
     LookInto,
+    OtherKeyError,
     Said,
     Settled,
     Spent,
@@ -51,6 +52,9 @@ class Weighing(Generic[A]):
             many_keys=how.other_key is not None,
             suspects=how.unanswered is not None,
         )
+        self._cookies_taken = 0
+        self._turned_down = 0
+        """So often was the cookie at hand turned down with another one."""
 
     async def agree(self) -> Outcome:
         """Repeat the attempt until one is conclusive, or enough of them agree."""
@@ -84,12 +88,27 @@ class Weighing(Generic[A]):
         return await all_or_nothing(map(self._make_one, parts))
 
     async def _make_one(self, part: A) -> tuple[Said, Evidence]:
+        used = self._session.facts.cookie
         try:
             outcome = checked(part.case, await self._attempt(part))
             await after_attempt(part, outcome)
         except (UnansweredError, UnusableError) as reason:
+            if isinstance(reason, OtherKeyError) and self._how.other_key is not None:
+                self._choose_cookie(used)
             return reason, part.evidence
         return outcome, part.evidence
+
+    def _choose_cookie(self, used: bytes | None) -> None:
+        """Each cookie that is taken over is tried once more often than the one before it.
+
+        Where servers with a key each take turns, the newest one is never that of the next server;
+        one that is kept meets the server that gave it within a turn of them all.
+        """
+        self._turned_down += 1
+        if self._turned_down <= self._cookies_taken:
+            self._session.facts.cookie = used
+        else:
+            self._cookies_taken, self._turned_down = self._cookies_taken + 1, 0
 
     # --- silence ------------------------------------------------------------------------------
 
