@@ -43,7 +43,8 @@ _MILLISECONDS = re.compile(
 )
 _PORT = re.compile(r"\bport (\d{4,5})\b")
 _COUNT = re.compile(
-    r"(?<=each of )\d+(?= SYNs)|\b(?!16 )\d+(?= of 16\b| different cookies in 16\b)"
+    r"(?:(?<=each of )|(?<=none met by ))\d+(?= SYNs)"
+    r"|\b(?!16 )\d+(?= of 16\b| different cookies in 16\b)"
 )
 _COOKIE = re.compile(r"\b[0-9a-f]{16}\b")
 _DATE = re.compile(rb"(?<=Date: )[^\r\n]+")

@@ -172,6 +172,7 @@ def test_chance_is_taken_out_of_what_was_seen_and_nothing_else() -> None:
         "first byte after x ms (x to x) plain: x ms saved"
     )
     assert normal.text("6 of 16: servers don't share a key") == "n of 16: servers don't share a key"
+    assert normal.text("none met by 195 SYNs") == "none met by n SYNs"
     assert normal.text("plain SYN to port 30145") == "plain SYN to port 33434"
     for kept in ("16 of 16: accepted", "port 8081: no cookie", "repeated after 1.0 s", "ack 82"):
         assert normal.text(kept) == kept
