@@ -119,7 +119,10 @@ async def plain_syn(probe: Probe) -> Outcome:
     "through, a box on the way is to blame for missing cookies, not the server's settings.",
     needs=("control.syn",),
     faults=("drops-unknown-option",),
-    agree=Agreement(unanswered=f"a SYN with an option of the unassigned kind {UNASSIGNED_KIND}"),
+    agree=Agreement(
+        together=False,
+        unanswered=f"a SYN with an option of the unassigned kind {UNASSIGNED_KIND}",
+    ),
 )
 async def unknown_option(probe: Probe) -> Outcome:
     """

@@ -7,6 +7,7 @@ from tfocheck.case import (
     Agreement,
     Fact,
     FastOpen,
+    Flow,
     Level,
     Outcome,
     Probe,
@@ -86,20 +87,26 @@ async def request(probe: Probe) -> Outcome:
 )
 async def not_volunteered(probe: Probe) -> Outcome:
     """
-    -> SYN, seq 0 (plain), and another with n bytes
+    -> SYN, seq 0 (plain; those of control.syn), and another with n bytes
     <- SYN-ACK, no Fast Open option
     -> RST,ACK (half-open)
     """
+    known = iter([flow for flow in probe.flows_of("control.syn") if flow.syn_ack is not None])
+
+    def judged(probe: Probe, flow: Flow, what: str) -> Outcome:
+        if flow.offered is not None:
+            probe.facts.learn(Fact.VOLUNTEERS_COOKIES, True)
+            return probe.breach(f"{what} without the option was answered with it", conclusive=True)
+        return probe.passed("no Fast Open option for a plain SYN, nor for one with data")
+
     for what, data in (("a plain SYN", b""), ("a SYN with data", probe.payload.data)):
 
         async def attempt(probe: Probe, what: str = what, data: bytes = data) -> Outcome:
+            if not data and (flow := next(known, None)) is not None:
+                probe.evidence.adopt(flow)
+                return judged(probe, flow, what)
             async with probe.beside_others(what, data=data, rejected=True) as flow:
-                if flow.offered is not None:
-                    probe.facts.learn(Fact.VOLUNTEERS_COOKIES, True)
-                    return probe.breach(
-                        f"{what} without the option was answered with it", conclusive=True
-                    )
-                return probe.passed("no Fast Open option for a plain SYN, nor for one with data")
+                return judged(probe, flow, what)
 
         outcome = await probe.agree(attempt, Agreement(need=2))
         if outcome.verdict is not Verdict.PASS:

@@ -118,10 +118,17 @@ def test_nothing_joins_an_opening() -> None:
             await asyncio.sleep(0.01)
             assert not shared.done()
             shared.cancel()
-            other = asyncio.create_task(lane.opening().__aenter__())
+
+    run(script)
+
+
+def test_of_one_place_only_a_second_opening_is_tried() -> None:
+    async def script(lane: Lane) -> None:
+        async with lane.opening(), lane.opening():
+            third = asyncio.create_task(lane.opening().__aenter__())
             await asyncio.sleep(0.01)
-            assert not other.done()
-            other.cancel()
+            assert not third.done()
+            third.cancel()
 
     run(script)
 
@@ -202,8 +209,8 @@ def test_others_count_if_they_were_pending_at_the_same_moment() -> None:
     run(script)
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(0.004, 1), (0.005, 4), (0.3, 4)])
-def test_from_five_milliseconds_on_several_are_opened_at_a_time(seconds: float, most: int) -> None:
+@pytest.mark.parametrize(("seconds", "most"), [(0.004, 2), (0.005, 4), (0.3, 4)])
+def test_from_five_milliseconds_on_more_are_opened_at_a_time(seconds: float, most: int) -> None:
     async def script(lane: Lane) -> None:
         lane.widen_for(seconds)
         assert max(count for count, _ in await _together(lane, openings=6, shared=0)) == most
@@ -211,11 +218,14 @@ def test_from_five_milliseconds_on_several_are_opened_at_a_time(seconds: float, 
     run(script)
 
 
-def test_however_many_are_proven_there_is_a_bound() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "proven", "most"), [(0.001, 2, 4), (0.001, 3, 4), (0.1, 2, 8), (0.1, 8, 16)]
+)
+def test_however_many_are_proven_there_is_a_bound(seconds: float, proven: int, most: int) -> None:
     async def script(lane: Lane) -> None:
-        lane.widen_for(0.1)
-        lane.prove(8)
-        assert max(count for count, _ in await _together(lane, openings=40, shared=0)) == 16
+        lane.widen_for(seconds)
+        lane.prove(proven)
+        assert max(count for count, _ in await _together(lane, openings=40, shared=0)) == most
 
     run(script)
 
@@ -229,18 +239,18 @@ def test_who_waits_already_comes_in_when_the_lane_widens() -> None:
                 inside.append(side)
                 await asyncio.sleep(100)
 
-        stays = [asyncio.create_task(stay(side)) for side in ("opening", "opening")]
+        stays = [asyncio.create_task(stay("opening")) for _ in range(3)]
         await asyncio.sleep(0.01)
-        assert inside == ["opening"]
+        assert inside == ["opening"] * 2
         lane.widen_for(0.1)
         await asyncio.sleep(0.01)
-        assert inside == ["opening"] * 2
+        assert inside == ["opening"] * 3
         stays.append(asyncio.create_task(stay("shared")))
         await asyncio.sleep(0.01)
-        assert inside == ["opening"] * 2
-        lane.prove(3)
+        assert inside == ["opening"] * 3
+        lane.prove(4)
         await asyncio.sleep(0.01)
-        assert inside == ["opening", "opening", "shared"]
+        assert inside == ["opening", "opening", "opening", "shared"]
         for each in stays:
             each.cancel()
         await asyncio.gather(*stays, return_exceptions=True)
@@ -331,11 +341,11 @@ def test_long_stays_wait_for_all_others() -> None:
     run(script)
 
 
-def test_a_fast_path_has_one_opening_at_a_time_and_nothing_beside() -> None:
+def test_nothing_runs_beside_what_has_no_place_to_spare() -> None:
     async def script(lane: Lane) -> None:
         lane.widen_for(0.001)
         lane.prove(1)
-        assert await _together(lane, openings=3, shared=2) == {(1, 0), (0, 1), (0, 2)}
+        assert await _together(lane, openings=3, shared=2) == {(1, 0), (2, 0), (0, 1), (0, 2)}
 
     run(script)
 

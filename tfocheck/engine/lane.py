@@ -5,10 +5,12 @@ even a cookie request without a cookie. So whatever leaves a Fast Open pending (
 alone, and whatever must not meet a full queue (requests, forged cookies: *shared*) runs side by
 side, but never beside it.
 
-On a slow path that would take a round trip for each, and on a lossy one seconds for each that is
-lost. There the lane widens, as TCP's slow start
-does: openings that were seen pending together prove so many places, and with one place to spare the
-shared ones may run beside them. An opening that falls back beside others narrows the lane for good.
+But one at a time a path of 300 ms would take a round trip for each, a lossy one seconds for each
+that is lost, and what stays pending on purpose for a second would hold up everybody. So the lane
+widens, as TCP's slow start does, to a few on any path, and to more on a slow one: openings that
+were seen pending together prove so many places, and with one place to spare the shared ones may
+run beside them. An opening that falls back beside others proves nothing of the server, is made
+again, and narrows the lane for good.
 
 What was not meant to be accepted and was, is pending all the same: ``met_full`` tells the others
 that their rejection, seen in the same moment, proves nothing.
@@ -24,9 +26,14 @@ from collections.abc import AsyncIterator, Hashable
 
 from tfocheck.engine.ports import Clock
 
-GROWTH = 4
+FEW_OPENINGS = 4
+"""With so many places what stays pending for long leaves room for the others."""
+
 MOST_OPENINGS = 16
 """Enough for a path of 300 ms; a queue of pending requests has hundreds of places, as a rule."""
+
+FAST_GROWTH, SLOW_GROWTH = 2, 4
+"""So many times the places that are proven are tried, on a fast path and on a slow one."""
 
 SLOW_PATH = 0.005
 """Seconds of round trip from which on it pays to have several openings at a time."""
@@ -51,7 +58,7 @@ class Lane:
         self._users: set[Hashable] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._widest = 1
+        self._widest = FEW_OPENINGS
         self.places = 1
         """So many pending requests the server has shown to have room for."""
         self.room = 1
@@ -129,7 +136,8 @@ class Lane:
             return openings <= self.places - 1
         if shared or (self.places > 1 and self._somebody_waits_to_share()):
             return openings < self.places - 1
-        return openings < max(self.places, min(self._widest, GROWTH * self.places))
+        growth = SLOW_GROWTH if self._widest == MOST_OPENINGS else FAST_GROWTH
+        return openings < max(self.places, min(self._widest, growth * self.places))
 
     def _somebody_waits_to_share(self) -> bool:
         return any(side is Side.SHARED and not turn.done() for side, turn in self._queue)
@@ -137,8 +145,8 @@ class Lane:
     # --- how wide it is -----------------------------------------------------------------------
 
     def widen_for(self, seconds: float) -> None:
-        """Allow several openings at a time if one takes that long: a slow path, or a lost SYN."""
-        if seconds >= SLOW_PATH and not self._has_fallen_back and self._widest == 1:
+        """Allow many openings at a time if one takes that long: a slow path, or a lost SYN."""
+        if seconds >= SLOW_PATH and not self._has_fallen_back and self._widest == FEW_OPENINGS:
             self._widest = MOST_OPENINGS
             self._serve()
 
