@@ -82,6 +82,10 @@ async def port_independent(probe: Probe) -> Outcome:
 _NAT = "they may share a NAT (--no-nat says not)"
 
 
+_REQUESTS = ("cookie.request", "option.cookie-format")
+"""Cases whose ordinary requests count as well."""
+
+
 async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> list[bytes]:
     """Cookies issued to one of our addresses, on fresh ports."""
     label = f"cookie request from {source or probe.source}"
@@ -101,19 +105,25 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
     why="Several cookies for one address are legal, but often a sign of several keys. A client "
     "keeps the last one that it got: one bad one among them, and its next Fast Open fails.",
     needs=FAST_OPEN_WORKS,
+    after=_REQUESTS,
     once=True,
     control=(Control.ISSUING,),
 )
 async def repeatable(probe: Probe) -> Outcome:
     """
-    -> SYN, seq 0, cookie request (8 times)
+    -> SYN, seq 0, cookie request (8 times, those of earlier cases among them)
     <- SYN-ACK, ack 1, cookie
     -> RST,ACK (half-open)
     -> SYN, seq 0, one of the cookies, n bytes (each different one)
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
     """
-    cookies = await _cookies(probe, count=8)
+    cookies = []
+    for flow in probe.flows_of(*_REQUESTS):
+        if flow.offered is not None and flow.offered.has_legal_cookie:
+            probe.evidence.adopt(flow)
+            cookies.append(flow.offered.cookie)
+    cookies += await _cookies(probe, count=max(0, 8 - len(cookies)))
     different = sorted(set(cookies))
     if not different:
         return probe.undecided("8 requests got no cookie")

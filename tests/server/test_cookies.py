@@ -11,7 +11,7 @@ from tfocheck.case import IN_TURN, Control, Flow, Outcome, Probe, Verdict
 from tfocheck.judging.ballot import OtherKeyError, UnansweredError, UnusableError
 from tfocheck.memory.hosts import Endpoint, Rotating
 from tfocheck.server.conduct import conduct
-from tfocheck.server.cookies import MOST_CHANGES, WAVE, WAVES, Issued, any_comes_back
+from tfocheck.server.cookies import MOST_CHANGES, WAVE, WAVES, Issued, any_comes_back, are_too_many
 from tfocheck.server.session import Session
 from tfocheck.wire.options import FastOpen
 
@@ -34,6 +34,17 @@ def test_a_cookie_that_comes_back_tells_of_two_keys(
 ) -> None:
     found = [Issued(cookie.encode(), asked, came) for cookie, asked, came in issued]
     assert any_comes_back(found) is two_keys
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "too_many"),
+    [(4, 0.1, False), (5, 0.1, True), (5, 0.6, False), (7, 0.6, True), (8, 3.0, False)],
+)
+def test_the_longer_a_wave_takes_the_more_often_a_key_may_have_changed(
+    count: int, seconds: float, too_many: bool
+) -> None:
+    wave = [Issued(bytes([number]), 7.0, 7.0 + seconds) for number in range(count)]
+    assert are_too_many(wave) is too_many
 
 
 def dropping(*numbers: int, faults: tuple[str, ...] = ()) -> Endpoint:

@@ -384,6 +384,7 @@ async def _outcomes(*openings: Awaitable[Flow]) -> list[str]:
     return [str(each) if isinstance(each, Exception) else "fine" for each in found]
 
 
+MET_FULL = "another Fast Open was pending at that moment"
 FELL_BACK = "fell back beside other pending Fast Opens"
 
 
@@ -405,6 +406,28 @@ def test_one_that_may_fall_back_says_nothing_of_the_queue() -> None:
         assert session.lane.places == 2
 
     opened_together(reference(pending_limit=1), script)
+
+
+async def _open_bare(probe: Probe) -> Flow:
+    async with probe.alone("bare", FastOpen(probe.cookie)) as flow:
+        return flow
+
+
+def test_without_data_nothing_tells_of_a_fallback_so_a_place_must_be_free() -> None:
+    async def script(session: Session, probe: Probe) -> None:
+        openings = [_open(probe), _open(probe), _open_bare(probe)]
+        assert await _outcomes(*openings) == ["fine", "fine", MET_FULL]
+        assert await _outcomes(_open(probe), _open_bare(probe)) == ["fine", "fine"]
+
+    opened_together(reference(), script)
+
+
+def test_on_a_fast_path_one_without_data_waits_until_it_is_alone() -> None:
+    async def script(session: Session, probe: Probe) -> None:
+        assert await _outcomes(_open(probe), _open_bare(probe), _open(probe)) == ["fine"] * 3
+        assert session.lane.places == 1
+
+    run(script)
 
 
 def test_one_that_may_fall_back_beside_a_full_lane_proves_nothing_either() -> None:

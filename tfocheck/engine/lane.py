@@ -91,6 +91,14 @@ class Lane:
         async with self._stay(Side.EXCLUSIVE):
             yield
 
+    def bare_opening(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """For a Fast Open without data, of which nothing tells whether it met a full queue.
+
+        On a fast path it waits until it is alone; on a slow one it costs less to make it again.
+        """
+        is_fast = self._widest == FEW_OPENINGS
+        return self.exclusive() if is_fast and self.places == 1 else self.opening()
+
     @contextlib.asynccontextmanager
     async def _stay(self, side: Side) -> AsyncIterator[None]:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

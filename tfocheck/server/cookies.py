@@ -21,7 +21,10 @@ WAVE = 8
 from servers with a key each."""
 
 MOST_CHANGES = 4
-"""So many cookies a wave may bring if it takes its time: what got lost is asked for again."""
+"""So many cookies a wave may bring at once from a server whose key changes: requests pass it."""
+
+QUICKEST_CHANGE = 0.5
+"""Seconds for each further one, where a wave takes its time: what got lost is asked for again."""
 
 T = TypeVar("T")
 
@@ -93,8 +96,7 @@ class Cookies:
         for _ in range(WAVES):
             wave = await self._issued(WAVE)
             issued += wave
-            different = {each.cookie for each in wave}
-            if not wave or len(different) > MOST_CHANGES or any_comes_back(issued):
+            if not wave or are_too_many(wave) or any_comes_back(issued):
                 return False
         self._session.facts.cookie = max(issued, key=lambda each: each.asked).cookie
         return True
@@ -141,6 +143,12 @@ class Cookies:
         if fresh is not None and brings_other_cookie(flow):
             self._session.facts.cookie = fresh.cookie
             raise OtherKeyError("turned down with another cookie (has the key changed?)")
+
+
+def are_too_many(wave: Sequence[Issued]) -> bool:
+    """True if no key changes as often as a wave of requests has brought another cookie."""
+    took = max(each.came for each in wave) - min(each.asked for each in wave)
+    return len({each.cookie for each in wave}) > MOST_CHANGES + took // QUICKEST_CHANGE
 
 
 def any_comes_back(issued: Sequence[Issued]) -> bool:

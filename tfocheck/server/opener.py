@@ -157,7 +157,7 @@ class Opener:
         session, lane = self._session, self._session.lane
         flow = self.new_flow(label, after=after)
         syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
-        async with lane.opening():
+        async with lane.opening() if data else lane.bare_opening():
             since = self._session.clock.monotonic()
             try:
                 lane.begin_pending(flow, since)
@@ -187,8 +187,13 @@ class Opener:
             beside = (each for each in lane.pending if isinstance(each, Flow))
             lane.prove(sum(each.was_pending_at(moment) for each in beside))
             return
-        if not flow.syn_data or brings_other_cookie(flow):
+        if brings_other_cookie(flow):
             return  # with a full queue there would be no cookie
+        if not flow.syn_data:
+            # Nothing tells whether this fell back; so it counts only where it had no reason to.
+            if lane.met_full(flow, since):
+                raise UnusableError("another Fast Open was pending at that moment")
+            return
         others = lane.beside(flow, since)
         if others == 0 or (may_fall_back and others < lane.places):
             return
