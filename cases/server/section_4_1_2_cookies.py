@@ -111,7 +111,7 @@ async def _cookies(probe: Probe, source: str | None = None, count: int = 1) -> l
 )
 async def repeatable(probe: Probe) -> Outcome:
     """
-    -> SYN, seq 0, cookie request (8 times, those of earlier cases among them)
+    -> SYN, seq 0, cookie request (8 times, with those of others)
     <- SYN-ACK, ack 1, cookie
     -> RST,ACK (half-open)
     -> SYN, seq 0, one of the cookies, n bytes (each different one)
