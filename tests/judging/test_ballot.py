@@ -303,3 +303,26 @@ def test_silence_is_looked_into_only_where_it_is_suspicious() -> None:
     assert isinstance(ballot.next(), Try)
     ballot.count([(SILENT, 0)] * 5)
     assert isinstance(ballot.next(), Spent)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "failures", "seen"),
+    [
+        ([FALLBACK, *[PASS] * 10], 1, "ack 1 (10 of 11)"),
+        ([FALLBACK, UNUSABLE, *[PASS] * 9], 1, "ack 1 (9 of 11)"),
+        ([*[FALLBACK] * 2, *[PASS] * 9], 2, "ack 1 (9 of 11)"),
+        # One of them was bad for another reason.
+        ([*[FALLBACK] * 2, *[PASS] * 9], 1, None),
+        # Enough to blame.
+        ([*[FALLBACK] * 3, *[PASS] * 8], 3, None),
+        # Too few that are good, or of two minds.
+        ([FALLBACK, *[UNUSABLE] * 8, PASS, PASS], 1, None),
+        ([FALLBACK, *[PASS] * 9, Outcome(Verdict.INFO, "odd")], 1, None),
+    ],
+)
+def test_failures_too_few_to_blame_can_be_set_aside(
+    attempts: list[Said], failures: int, seen: str | None
+) -> None:
+    ballot = hold(attempts).ballot
+    found = ballot.but_for(failures)
+    assert (None if found is None else found.outcome.seen) == seen

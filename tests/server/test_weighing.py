@@ -14,6 +14,7 @@ from tfocheck.case import Agreement, Level, Outcome, Probe, Severity, Verdict
 from tfocheck.judging.ballot import OtherKeyError, UnansweredError, UnusableError
 from tfocheck.memory.clock import START, VirtualClock
 from tfocheck.memory.hosts import Endpoint, TranslatedFarm
+from tfocheck.server.erring import CONNECTIONS
 from tfocheck.server.session import Session
 from tfocheck.server.weighing import SILENCE_CHECKS, agree
 from tfocheck.wire.options import FastOpen
@@ -341,3 +342,37 @@ def test_a_should_is_a_warning_unless_attackers_get_in() -> None:
     assert minor.breach("x").verdict is Verdict.WARN
     assert critical.breach("x").verdict is Verdict.FAIL
     assert procedure.breach("x").verdict is Verdict.FAIL
+
+
+def once_not_served(*, erred: bool) -> tuple[Outcome, int]:
+    """The outcome where one attempt of eleven was not served, and so many plain ones were tried."""
+    made = 0
+
+    async def attempt(part: Probe) -> Outcome:
+        nonlocal made
+        made += 1
+        part.application.has_failed = made == 1
+        return FALLBACK if made == 1 else PASS
+
+    async def script(session: Session) -> tuple[Outcome, int]:
+        session.manners.has_erred = erred
+        outcome = await agree(session, Probe(session, a_case()), attempt, Agreement())
+        return outcome, labels(session).count("control: does it fail now and then?")
+
+    return in_session(script)
+
+
+def test_one_that_is_not_served_says_nothing_where_plain_ones_are_not_either() -> None:
+    outcome, plain = once_not_served(erred=True)
+    assert outcome == Outcome(
+        Verdict.PASS,
+        "ack 1 (10 of 11); once not served, as plain connections are not now and then",
+    )
+    assert plain == 0
+
+
+def test_one_that_is_not_served_stays_open_where_plain_ones_always_are() -> None:
+    outcome, plain = once_not_served(erred=False)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.seen == "attempts do not agree: fell back (1 of 11); ack 1 (10 of 11)"
+    assert plain == CONNECTIONS

@@ -119,3 +119,13 @@ def test_a_request_that_must_come_in_one_piece_is_tried_in_the_same_pieces() -> 
 def test_damage_at_the_seam_is_found_where_pieces_are_served(fault: str) -> None:
     report = checked("answers", [fault])
     assert seen(report, "open.stream-integrity").startswith("fail")
+
+
+# A11: an application that fails now and then
+
+
+@pytest.mark.parametrize("seed", [1, 3, 5, 6, 11, 13])
+def test_one_failure_of_an_application_that_errs_leaves_nothing_open(seed: int) -> None:
+    report = checked("errors-5-percent", seed=seed)
+    assert bad(report) == {}
+    assert any("as plain connections are not now and then" in each.seen for each in report.results)

@@ -31,7 +31,7 @@ PAUSES = (0.0, 0.3, 1.0)
 """Seconds before each further attempt after an unexpected fallback: other clients' pending requests
 may fill a short queue for a moment."""
 
-_BAD = (Verdict.FAIL, Verdict.WARN)
+BAD = (Verdict.FAIL, Verdict.WARN)
 
 E = TypeVar("E")
 """The evidence of an attempt, which is only handed back."""
@@ -177,8 +177,21 @@ class Ballot(Generic[E]):
         if len(decided) != 1:
             return None
         [(verdict, found)] = decided.items()
-        if len(found) < (max(self.need, LEAST_TO_BLAME) if verdict in _BAD else self.need):
+        if len(found) < (max(self.need, LEAST_TO_BLAME) if verdict in BAD else self.need):
             return None
+        return self._settled(found)
+
+    def but_for(self, failures: int) -> Settled[E] | None:
+        """What the good attempts agree on, if only so many bad ones, too few to blame, do not."""
+        good = {each: found for each, found in self._agreed.items() if each not in BAD}
+        bad = sum(len(found) for each, found in self._agreed.items() if each in BAD)
+        good.pop(Verdict.INCONCLUSIVE, None)
+        if bad != failures or bad >= max(self.need, LEAST_TO_BLAME) or len(good) != 1:
+            return None
+        [found] = good.values()
+        return self._settled(found) if len(found) >= max(self.need, LEAST_TO_BLAME * bad) else None
+
+    def _settled(self, found: list[tuple[Outcome, E]]) -> Settled[E]:
         outcome, evidence = found[0]
         count = f" ({len(found)} of {self.made})" if self.need > 1 else ""
         return Settled(Outcome(outcome.verdict, outcome.seen + count), evidence)
@@ -209,4 +222,4 @@ class Ballot(Generic[E]):
 
 
 def _is_bad(said: Said) -> bool:
-    return isinstance(said, Outcome) and said.verdict in _BAD
+    return isinstance(said, Outcome) and said.verdict in BAD

@@ -130,6 +130,11 @@ class Conversing:
 class Application(Conversing):
     """What is at the other end, as far as its answers tell."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.has_failed = False
+        """Whether a connection was not served as plain ones are (``serves``)."""
+
     async def ordinary_answer(self) -> OrdinaryAnswer:
         """What the application answers on a plain connection; asked once."""
         return await self._session.manners.answer.find(self._ask_ordinarily)
@@ -248,7 +253,8 @@ class Application(Conversing):
         wrong with it. Raises UnusableError when plain connections fare no better now.
         """
         wrong = await self._what_is_wrong(flow, data)
-        if wrong and not await self._plain_is_served():
+        if wrong and not await self.plain_is_served():
+            self._session.manners.has_erred = True
             await self._session.on_refusal()
             raise NothingToSeeError(f"{wrong}; but plain connections are not served either")
         if wrong and not await self._like_it_is_served(flow, data or b""):
@@ -256,6 +262,7 @@ class Application(Conversing):
                 f"{wrong}; but nor is a plain connection whose request comes as late, and in the"
                 " same pieces"
             )
+        self.has_failed |= wrong is not None
         return wrong
 
     async def _like_it_is_served(self, flow: Flow, data: bytes) -> bool:
@@ -313,7 +320,7 @@ class Application(Conversing):
             return "the answer is not the one that plain connections get"
         return None
 
-    async def _plain_is_served(self) -> bool:
+    async def plain_is_served(self) -> bool:
         """A control for a connection that does not work: does a plain one?"""
         session = self._session
         if not await self.is_mute():

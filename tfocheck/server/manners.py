@@ -56,8 +56,13 @@ class Manners:
         self.answer: Once[OrdinaryAnswer] = Once()
         self.shows_input: Once[bool] = Once()
         """Whether it answers a damaged request otherwise than a whole one."""
+        self.errs: Once[bool] = Once()
+        """Whether it fails now and then, whatever it is asked."""
+        self.has_erred = False
+        """Whether a plain connection was seen that it did not serve, while it served others."""
 
     def forget(self) -> None:
         """Nobody asks any more."""
         self.answer.forget()
         self.shows_input.forget()
+        self.errs.forget()

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.together import all_or_nothing
 from tfocheck.judging.ballot import (
+    BAD,
     Ballot,
     LookInto,
     OtherKeyError,
@@ -23,6 +24,7 @@ from tfocheck.judging.ballot import (
 from tfocheck.model.case import Agreement, Outcome
 from tfocheck.server.attempt import Attempt, checked
 from tfocheck.server.controls import after_attempt
+from tfocheck.server.erring import errs
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.session import Session
 
@@ -53,6 +55,8 @@ class Weighing(Generic[A]):
             suspects=how.unanswered is not None,
         )
         self._cookies_taken = 0
+        self._failures = 0
+        """So many attempts found nothing bad but that they were not served."""
         self._turned_down = 0
         """So often was the cookie at hand turned down with another one."""
 
@@ -92,6 +96,7 @@ class Weighing(Generic[A]):
         try:
             outcome = checked(part.case, await self._attempt(part))
             await after_attempt(part, outcome)
+            self._failures += part.application.has_failed and outcome.verdict in BAD
         except (UnansweredError, UnusableError) as reason:
             if isinstance(reason, OtherKeyError) and self._how.other_key is not None:
                 self._choose_cookie(used)
@@ -162,6 +167,8 @@ class Weighing(Generic[A]):
             if await whole.cookies.has_one_key():
                 return whole.undecided(f"{count}: it keeps changing")
             return whole.breach(count)
+        if (held := await self._but_for_failures()) is not None:
+            return held
         if len(ballot.silent) == made:
             answering = await self._session.is_answering()
             also = "plain SYNs are answered" if answering else "nor do plain SYNs get one now"
@@ -170,6 +177,17 @@ class Weighing(Generic[A]):
         if spent.nothing_to_see:
             return whole.skipped(spent.seen)
         return whole.undecided(spent.seen)
+
+    async def _but_for_failures(self) -> Outcome | None:
+        """What the others agree on, where an application that fails now and then failed some."""
+        failures = self._failures
+        held = self._ballot.but_for(failures) if failures else None
+        if held is None or not await errs(self._session):
+            return None
+        held.evidence.decide()
+        times = "once" if failures == 1 else f"{failures} times"
+        seen = f"{held.outcome.seen}; {times} not served, as plain connections are not now and then"
+        return Outcome(held.outcome.verdict, seen)
 
 
 async def agree(session: Session, whole: A, attempt: Try[A], how: Agreement) -> Outcome:
