@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable
 
 from tfocheck.case import (
+    FAST_OPEN_WORKS,
     Agreement,
     Fact,
     FastOpen,
@@ -40,7 +41,8 @@ LEAST_TO_MIND = 0.01
     "before the client's ACK has passed: have it let data follow the SYN-ACK.",
     why="The answer is sent early, gets lost each time, and comes again only when the server's "
     "timer fires: with Fast Open every connection is slower than without, and nothing says why.",
-    needs=("open.early-answer",),
+    needs=FAST_OPEN_WORKS,
+    after=("open.early-answer",),
     once=True,
     reads=(Fact.ANSWERS_EARLY,),
 )
@@ -68,15 +70,12 @@ async def _early_data_arrives(probe: Probe) -> Outcome:
         if await probe.application.early_answer(flow):
             return probe.passed("what the server sends before our ACK arrives", conclusive=True)
         await flow.acknowledge()
-        sent = await probe.application.sent_so_far(flow)
+        missing = await probe.application.missing(flow)
         acked_at = flow.handshake_done_time
-        if sent is None or acked_at is None:
+        if missing is None or acked_at is None:
             raise UnusableError("the server does not say how much it has sent")
-        # What it sent after our ACK comes with that answer, or it overtook it.
-        jitter = 4 * probe.round_trips.variation
-        if await flow.wait(lambda: flow.stream_bytes >= sent, jitter):
+        if not missing:
             return probe.info("nothing is sent before our ACK: see open.early-answer")
-        missing = sent - flow.stream_bytes
         if await probe.application.serves(flow) or flow.first_data_time is None:
             raise UnusableError("the answer does not come")
         later = flow.first_data_time - acked_at

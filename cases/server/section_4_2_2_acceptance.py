@@ -100,6 +100,10 @@ async def early_answer(probe: Probe) -> Outcome:
                 " one round trip saved",
                 conclusive=True,
             )
+        await flow.acknowledge()
+        if await probe.application.missing(flow):
+            # Perhaps before our ACK: a box that drops that makes an early answer a late one.
+            raise UnusableError("what the server sends gets lost on the way: see path.early-data")
         wrong = await probe.application.serves(flow)
         acked_at, answered_at = flow.handshake_done_time, flow.first_data_time
         if wrong or acked_at is None or answered_at is None or syn_ack is None:

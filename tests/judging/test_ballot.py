@@ -326,3 +326,9 @@ def test_failures_too_few_to_blame_can_be_set_aside(
     ballot = hold(attempts).ballot
     found = ballot.but_for(failures)
     assert (None if found is None else found.outcome.seen) == seen
+
+
+def test_where_nothing_is_to_be_seen_it_does_not_matter_how_that_shows() -> None:
+    reset, silent = NothingToSeeError("reset, as plain ones are"), NothingToSeeError("no answer")
+    end = hold([silent, reset]).end
+    assert end == Spent("reset, as plain ones are (11 of 11 attempts)", nothing_to_see=True)

@@ -376,3 +376,38 @@ def test_one_that_is_not_served_stays_open_where_plain_ones_always_are() -> None
     assert outcome.verdict is Verdict.INCONCLUSIVE
     assert outcome.seen == "attempts do not agree: fell back (1 of 11); ack 1 (10 of 11)"
     assert plain == CONNECTIONS
+
+
+def crowded(most: int) -> tuple[Outcome, int, str | None]:
+    """The outcome where so many attempts at a time are served, how many it took, and the limit."""
+    made = inside = 0
+
+    async def script(session: Session) -> tuple[Outcome, int, str | None]:
+        async def attempt(part: Probe) -> Outcome:
+            nonlocal made, inside
+            made, inside = made + 1, inside + 1
+            await session.clock.sleep(0.1)
+            part.application.has_failed = inside > most
+            await session.clock.sleep(0.1)
+            inside -= 1
+            return FALLBACK if part.application.has_failed else PASS
+
+        outcome = await agree(session, Probe(session, a_case()), attempt, Agreement())
+        return outcome, made, session.limit
+
+    return in_session(script)
+
+
+def test_who_is_blamed_for_a_crowd_is_asked_again_one_by_one() -> None:
+    outcome, made, limit = crowded(most=2)
+    assert outcome == Outcome(Verdict.PASS, "ack 1 (3 of 3)")
+    assert made == 3 + 3
+    assert limit is not None
+    assert limit.startswith("of 3 connections at the same time 3 are not served")
+
+
+def test_who_serves_nobody_one_by_one_is_blamed() -> None:
+    outcome, made, limit = crowded(most=0)
+    assert outcome == Outcome(Verdict.FAIL, "fell back (3 of 3)")
+    assert made == 3 + 3
+    assert limit is None

@@ -12,6 +12,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -205,11 +206,13 @@ class Ballot(Generic[E]):
         return PAUSES[min(self.made, len(PAUSES) - 1)]
 
     def _without_agreement(self) -> Spent:
-        if len(self._unusable) == self.made and len(set(map(str, self._unusable))) == 1:
-            # Unanimous is not disagreement.
-            reason = self._unusable[0]
-            seen = f"{reason} ({self.made} of {self.made} attempts)"
-            return Spent(seen, isinstance(reason, NothingToSeeError))
+        if len(self._unusable) == self.made:
+            # Unanimous is not disagreement, however differently it showed.
+            nothing = all(isinstance(each, NothingToSeeError) for each in self._unusable)
+            texts = Counter(map(str, self._unusable))
+            if nothing or len(texts) == 1:
+                seen = f"{texts.most_common(1)[0][0]} ({self.made} of {self.made} attempts)"
+                return Spent(seen, nothing)
         parts = [
             f"{found[0][0].seen} ({len(found)} of {self.made})"
             for _, found in sorted(self._agreed.items())

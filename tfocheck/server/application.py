@@ -109,6 +109,18 @@ class Conversing:
         sent = await self.sent_so_far(flow)
         return max(flow.reach, sent or 0) > flow.stream_bytes
 
+    async def missing(self, flow: Flow) -> int | None:
+        """How many bytes the server has sent that do not come; None if it does not say.
+
+        What it sends meanwhile comes before what it says of that, or was overtaken.
+        """
+        sent = await self.sent_so_far(flow)
+        if sent is None:
+            return None
+        jitter = 4 * self._session.round_trips.variation
+        await flow.wait(lambda: flow.stream_bytes >= sent, jitter)
+        return max(0, sent - flow.stream_bytes)
+
     async def takes(self, flow: Flow, data: bytes) -> str | None:
         """Send data; None when it is acknowledged, else what is wrong."""
         start = flow.offset

@@ -6,6 +6,7 @@ No answer at all counts only while a plain control SYN, sent around the same tim
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from tfocheck.engine.flow import Flow
@@ -21,7 +22,7 @@ from tfocheck.judging.ballot import (
     UnansweredError,
     UnusableError,
 )
-from tfocheck.model.case import Agreement, Outcome
+from tfocheck.model.case import Agreement, Outcome, Verdict
 from tfocheck.server.attempt import Attempt, checked
 from tfocheck.server.controls import after_attempt
 from tfocheck.server.erring import errs
@@ -66,6 +67,8 @@ class Weighing(Generic[A]):
         while True:
             match ballot.next():
                 case Settled(outcome, evidence):
+                    if self._is_blamed_for_a_crowd(outcome):
+                        return await self._one_by_one()
                     evidence.decide()
                     return outcome
                 case Spent() as spent:
@@ -114,6 +117,26 @@ class Weighing(Generic[A]):
             self._session.facts.cookie = used
         else:
             self._cookies_taken, self._turned_down = self._cookies_taken + 1, 0
+
+    def _is_blamed_for_a_crowd(self, outcome: Outcome) -> bool:
+        """Whether attempts that were made side by side agree on not having been served.
+
+        The control behind each was made alone: an application that takes only so many connections
+        at a time serves that.
+        """
+        is_bad = outcome.verdict in BAD and not outcome.conclusive
+        return is_bad and self._how.together and self._failures > 0
+
+    async def _one_by_one(self) -> Outcome:
+        """The same question, asked under the conditions of its controls."""
+        session, how = self._session, replace(self._how, together=False)
+        outcome = await Weighing(session, self._whole, self._attempt, how).agree()
+        if outcome.verdict in (Verdict.PASS, Verdict.INFO) and session.limit is None:
+            session.limit = (
+                f"of {self._ballot.made} connections at the same time {self._failures} are not"
+                " served, which are one after another: the application takes only so many"
+            )
+        return outcome
 
     # --- silence ------------------------------------------------------------------------------
 
