@@ -21,6 +21,7 @@ from rooms import (
 )
 
 from tfocheck.case import Flow, Probe, Syn
+from tfocheck.engine.places import Places
 from tfocheck.engine.record import RECEIVE_WINDOW
 from tfocheck.judging.ballot import UnansweredError, UnusableError
 from tfocheck.memory.hosts import PORT, Endpoint
@@ -232,6 +233,42 @@ def test_half_open_connections_are_bounded() -> None:
         assert most == ROOM
 
     run(script, cookie=False)
+
+
+def one_fits(session: Session) -> None:
+    """From now on one half-open connection is known to fit into the listener's backlog."""
+    session.lane.half_open = Places(1)
+    session.lane.room = 1
+    session.lane.is_short = True
+
+
+def test_an_opening_waits_for_a_place_in_a_short_backlog_and_leaves_it_at_once() -> None:
+    async def script(session: Session, probe: Probe) -> None:
+        one_fits(session)
+        async with probe.beside_others("half-open"):
+            opening = asyncio.ensure_future(_open(probe))
+            await session.clock.sleep(0.5)
+            assert not opening.done()
+        assert (await opening).acknowledged == 1 + len(probe.payload.data)
+        # What was accepted has left the backlog; what fell back stays until it is closed.
+        async with probe.alone("open", FastOpen(probe.cookie), data=probe.payload.data):
+            assert not session.lane.half_open.are_taken
+        async with probe.alone("forged", FORGED, data=probe.payload.data, may_fall_back=True):
+            assert session.lane.half_open.are_taken
+        assert not session.lane.half_open.are_taken
+
+    run(script)
+
+
+def test_an_opening_that_is_not_answered_keeps_no_place() -> None:
+    async def script(session: Session, probe: Probe) -> None:
+        session.facts.cookie = b"12345678"
+        one_fits(session)
+        with pytest.raises(UnansweredError):
+            await _open(probe)
+        assert not session.lane.half_open.are_taken
+
+    run(script, Resetting(), cookie=False)
 
 
 def test_a_half_open_connection_is_reset_and_an_open_one_completed() -> None:
@@ -494,7 +531,7 @@ def test_who_is_cancelled_while_waiting_for_a_place_blocks_nobody() -> None:
         assert (await _plain(probe)).acknowledged == 1
         await session.clock.sleep(0.1)  # until what was half-open is closed
         for _ in range(ROOM):
-            assert not session.lane.half_open.locked()
+            assert not session.lane.half_open.are_taken
             await session.lane.half_open.acquire()
 
     run(script)

@@ -24,6 +24,7 @@ import enum
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
 
+from tfocheck.engine.places import Places
 from tfocheck.engine.ports import Clock
 
 FEW_OPENINGS = 4
@@ -63,7 +64,9 @@ class Lane:
         """So many pending requests the server has shown to have room for."""
         self.room = 1
         """So many half-open connections are known to fit into the listener's backlog."""
-        self.half_open = asyncio.Semaphore(1)
+        self.is_short = False
+        """Whether more were seen not to fit."""
+        self.half_open = Places(1)
         """How many may be half-open at a time: one, until more were seen to fit (``have_room``). A
         listener's backlog may be short, and beyond it Linux answers with SYN cookies, which carry
         no Fast Open option."""
@@ -176,8 +179,7 @@ class Lane:
 
     def have_room(self, half_open: int) -> None:
         """So many half-open connections fit into the listener's backlog at the same time."""
-        for _ in range(half_open - self.room):
-            self.half_open.release()
+        self.half_open.release(max(0, half_open - self.room))
         self.room = max(self.room, half_open)
 
     # --- what is pending ----------------------------------------------------------------------

@@ -164,14 +164,31 @@ class Limits:
             await flow.send_syn(session.syn_options(FastOpen(), flow=flow))
             await session.await_syn_ack(flow)
             session.close_later(flow)
-            return None if flow.syn_ack is None else flow.offered_cookie is not None
+            trip = flow.round_trip
+            if trip is None or session.round_trips.may_be_repeated(trip):
+                return None  # a repeated SYN-ACK carries no option
+            return flow.offered_cookie is not None
 
         got = await asyncio.gather(*(ask() for _ in range(count)))
-        if False not in got:
+        is_short = False in got
+        if is_short:
+            # Nor do cookies come while the queue of pending requests is full.
+            async with session.lane.shared():
+                got = await asyncio.gather(*(ask() for _ in range(count)))
+        fit = got.count(True)
+        if False not in got and fit > count // 3:  # what was lost may have been what did not fit
             session.lane.have_room(count)
-        elif session.limit is None:
+        elif is_short:
+            self._keep_to(fit, count)
+
+    def _keep_to(self, fit: int, count: int) -> None:
+        """Of so many half-open connections only these fitted into the listener's backlog."""
+        session = self._session
+        session.lane.is_short = True
+        session.lane.have_room(max(1, fit - 1))  # one may have left before the last came
+        if session.limit is None:
             session.limit = (
-                f"of {count} cookie requests at the same time {got.count(True)} got a cookie: the"
+                f"of {count} cookie requests at the same time {fit} got a cookie: the"
                 " listener's backlog is short, and beyond it are SYN cookies, which carry none"
             )
 

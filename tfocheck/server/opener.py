@@ -157,11 +157,18 @@ class Opener:
         session, lane = self._session, self._session.lane
         flow = self.new_flow(label, after=after)
         syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
-        async with lane.opening() if data else lane.bare_opening():
+        async with (
+            self._backlog_place() as place,
+            lane.opening() if data else lane.bare_opening(),
+        ):
             since = self._session.clock.monotonic()
             try:
                 lane.begin_pending(flow, since)
-                await self.answered_syn(flow, syn)
+                try:
+                    await self.answered_syn(flow, syn)
+                finally:
+                    if flow.acknowledged != 1:
+                        await place.aclose()  # what is accepted, or never came, takes none
                 self._learn_places(flow, since, may_fall_back=may_fall_back)
                 yield flow
             finally:
@@ -171,6 +178,19 @@ class Opener:
                     # Accepted or not: its place is taken until that is known.
                     lane.widen_for(REPEAT_WAIT)
                 await asyncio.wait([leaving])
+
+    @contextlib.asynccontextmanager
+    async def _backlog_place(self) -> AsyncIterator[contextlib.AsyncExitStack]:
+        """A place among the half-open for an opening, where they are known to be few.
+
+        Beyond a listener's backlog Linux answers with SYN cookies, and accepts no Fast Open. Taken
+        before the lane, as all others do.
+        """
+        lane = self._session.lane
+        async with contextlib.AsyncExitStack() as place:
+            if lane.is_short:
+                await place.enter_async_context(lane.half_open.urgently())
+            yield place
 
     def _learn_places(self, flow: Flow, since: float, *, may_fall_back: bool) -> None:
         """What an opening beside others says of the server's queue.
@@ -218,7 +238,7 @@ class Opener:
         """The next one may come when this one has left the listener's backlog."""
         lane, session = self._session.lane, self._session
         # One whose SYN-ACK got lost stays there for seconds: that counts where room is short.
-        leaves_early = flow.handshake_done or (flow.acknowledged is None and lane.room > 1)
+        leaves_early = flow.handshake_done or (flow.acknowledged is None and not lane.is_short)
         if leaves_early:
             lane.half_open.release()
         try:
