@@ -8,8 +8,9 @@ from typing import Any
 
 from tfocheck.doctor import servers
 from tfocheck.doctor.configuration import Configuration, Directive, Endpoint
-from tfocheck.doctor.examination import Listener, Machine, Persistence, Running
+from tfocheck.doctor.examination import Machine, Persistence, Running
 from tfocheck.doctor.kernel import Key, Settings
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.processes import Process
 from tfocheck.doctor.sockets import Listening, Options

@@ -17,13 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import HOSTILE, KEPT, OURS, listener, machine, process, running, view
 
-from tfocheck.doctor import advice, diagnosis, json_report, report
+from tfocheck.doctor import advice, chain, json_report, report
+from tfocheck.doctor.chain import State, state
 from tfocheck.doctor.configuration import Endpoint
-from tfocheck.doctor.diagnosis import Diagnosis, Kind, Weight, diagnose
-from tfocheck.doctor.examination import Machine, Persistence, State, state
+from tfocheck.doctor.diagnosis import Diagnosis, diagnose
+from tfocheck.doctor.examination import Machine, Persistence
+from tfocheck.doctor.finding import Kind, Weight
+from tfocheck.doctor.firewall import Rule
 from tfocheck.doctor.kernel import UNREADABLE
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.outside import Outside
+from tfocheck.doctor.routes import Route
+from tfocheck.doctor.sockets import Options
 from tfocheck.doctor.sysctls import Setting
 from tfocheck.errors import ExitCode
 from tfocheck.model.style import Style
@@ -179,6 +184,130 @@ def test_a_namespace_that_cannot_be_entered_is_named() -> None:
     found = diagnose(machine(listener(closed, None)))
     assert found.exit_code is ExitCode.CANNOT
     assert any("network namespace of process 77 can't be entered" in f.text for f in found.findings)
+
+
+def of(where: View, **fields: Any) -> View:
+    """The same namespace with other settings."""
+    return dataclasses.replace(where, settings=dataclasses.replace(where.settings, **fields))
+
+
+def test_syn_cookies_for_every_syn_leave_nobody_fast_open() -> None:
+    here = of(view(3), syn_cookies=2)
+    whole = machine(listener(here, 256, NGINX))
+    found = diagnose(whole)
+    assert (found.exit_code, kinds(found)) == (ExitCode.FAILED, [Kind.ALWAYS_SYN_COOKIES])
+    assert found.headline == "1 listener asks for Fast Open and does not get it"
+    assert commands(whole) == ["sysctl -w net.ipv4.tcp_syncookies=1"]
+    shown = report.render(whole, found, [], Style())
+    assert "no         it asks for 256, the kernel refuses: net.ipv4.tcp_syncookies is 2" in shown
+    assert "breaks  net.ipv4.tcp_syncookies: 2: each SYN is answered by a SYN cookie" in shown
+    for value in (0, 1, None):
+        assert diagnose(machine(listener(of(here, syn_cookies=value)))).exit_code == 0
+    # The outside agrees: one cause, one finding.
+    [asked] = whole.listeners
+    seen = [Outside(asked, "10.0.0.1:80", False, "TFO not offered")]
+    assert kinds(diagnose(whole, seen)) == [Kind.ALWAYS_SYN_COOKIES]
+
+
+def test_a_queue_that_the_kernel_cuts_to_0_is_not_said_not_to_be_asked_for() -> None:
+    here = of(view(3), longest_queue=0)
+    whole = machine(listener(here, 0, NGINX), ports=(80,))
+    found = diagnose(whole)
+    assert kinds(found) == [Kind.QUEUE_CUT]
+    assert "net.core.somaxconn is 0" in found.headline
+    assert commands(whole)[0] == "sysctl -w net.core.somaxconn=4096"
+    shown = report.render(whole, found, advice.advise(whole, found), Style())
+    assert "not ask" not in shown
+    # Who has begun before has a queue: nothing says that the others ask.
+    mixed = machine(listener(here, 0, NGINX), listener(here, 9, port=443))
+    assert diagnose(mixed).exit_code == ExitCode.CONFORMS
+    assert Kind.QUEUE_CUT in kinds(diagnose(mixed), Weight.NOTE)
+
+
+@pytest.mark.parametrize("changed", [{"fast_open": 1}, {"syn_cookies": 2}, {"longest_queue": 0}])
+@pytest.mark.parametrize("ports", [(), (80,)])
+def test_what_can_not_be_read_elsewhere_is_a_note(
+    changed: dict[str, int], ports: tuple[int, ...]
+) -> None:
+    there = of(view(3, ELSEWHERE), **changed)
+    whole = machine(listener(view(3), 9), listener(there, None), ports=ports)
+    found = diagnose(whole)
+    assert (found.exit_code, kinds(found)) == (ExitCode.CONFORMS, [])
+    assert kinds(found, Weight.NOTE) == [Kind.NOT_READ]
+    assert commands(whole) == []
+    alone = machine(listener(there, None), ports=ports)
+    assert diagnose(alone).exit_code == ExitCode.CANNOT
+    # One that is read, and asks, is told of all the same.
+    asking = machine(listener(there, 9 if changed != {"longest_queue": 0} else 0), ports=ports)
+    assert diagnose(asking).exit_code == ExitCode.FAILED
+
+
+def test_a_route_without_cookies_is_named_where_clients_reach_it() -> None:
+    route = Route(4, "10.0.0.0/8")
+    there = dataclasses.replace(view(3, ELSEWHERE), routes=(route, Route(4, "default", True)))
+    whole = machine(listener(there, 9))
+    assert kinds(diagnose(whole)) == [Kind.WITHOUT_COOKIE] * 2
+    first, *_ = commands(whole)
+    assert "nsenter --net=/proc/77/ns/net sh -c 'ip -4 -d route show table all exact" in first
+    assert "without fastopen_no_cookie" in " ".join(steps(whole))
+    six = machine(listener(there, 9, address="::"))
+    assert diagnose(six).exit_code == ExitCode.CONFORMS
+    # Outside it is not offered: that agrees.
+    seen = [Outside(whole.listeners[0], "10.0.0.1:80", False, "TFO not offered")]
+    assert Kind.OUTSIDE_DISAGREES not in kinds(diagnose(whole, seen))
+
+
+def test_rules_of_the_firewall_are_told_of() -> None:
+    rule = Rule("inet", "t", "c; x", 7, "takes the Fast Open option off", True)
+    here = dataclasses.replace(view(3), rules=(rule,))
+    asked = listener(here, 9)
+    found = diagnose(machine(asked))
+    assert (found.exit_code, kinds(found, Weight.WARNING)) == (0, [Kind.FIREWALL])
+    seen = [Outside(asked, "10.0.0.1:80", False, "TFO not offered")]
+    whole = machine(asked)
+    [line] = [
+        command
+        for step in advice.advise(whole, diagnose(whole, seen))
+        for command in step.commands
+        if command.startswith("nft")
+    ]
+    assert line == "nft delete rule inet t 'c; x' handle 7"
+    silent = machine(listener(here, 0), ports=(80,))
+    assert Kind.FIREWALL not in kinds(diagnose(silent), Weight.WARNING)
+
+
+def test_sockets_of_one_address_that_differ() -> None:
+    here = view(3)
+    one, other = listener(here, 9), dataclasses.replace(listener(here, 0), count=3)
+    [finding] = [f for f in diagnose(machine(one, other)).findings if f.kind is Kind.SOCKETS_DIFFER]
+    assert "1 of the 4 sockets there (SO_REUSEPORT) have Fast Open" in finding.text
+    keyed = dataclasses.replace(one, options=Options(9, own_keys=1))
+    assert Kind.SOCKETS_DIFFER in kinds(diagnose(machine(one, keyed)), Weight.WARNING)
+    assert Kind.SOCKETS_DIFFER not in kinds(
+        diagnose(machine(one, listener(here, 0, port=81))), Weight.WARNING
+    )
+
+
+def test_backlogs_and_syn_cookies_that_were_sent() -> None:
+    here = view(3, SyncookiesSent=4)
+    short = dataclasses.replace(listener(here, 9), options=Options(9, backlog=5))
+    texts = [f.text for f in diagnose(machine(short)).findings if f.kind is Kind.BACKLOG]
+    assert ["4 SYNs were answered by a SYN cookie" in texts[0], "a backlog of 5" in texts[1]] == [
+        True,
+        True,
+    ]
+    long = dataclasses.replace(listener(view(3), 9), options=Options(9, backlog=128))
+    assert Kind.BACKLOG not in kinds(diagnose(machine(long)), Weight.WARNING)
+
+
+def test_a_file_that_overrules_at_the_next_boot() -> None:
+    line = Setting("/etc/sysctl.d/9.conf", 3, "2")
+    kept = dataclasses.replace(KEPT, overruling=(("net.ipv4.tcp_syncookies", line),))
+    whole = machine(listener(view(3)), persistence=kept)
+    assert kinds(diagnose(whole), Weight.WARNING) == [Kind.OVERRULED_AT_BOOT]
+    [command] = commands(whole)
+    assert command.startswith("sed -i '3s/=")
+    assert "/=\\11/" in command
 
 
 def test_full_queues_and_cookieless_sockets() -> None:
@@ -419,7 +548,7 @@ def test_thousands_of_listeners_are_not_compared_with_each_other(
 ) -> None:
     calls: list[int] = []
     real = Endpoint.is_of
-    real_wanted = diagnosis.wanted
+    real_links = chain.links
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
         def counting(*arguments: Any) -> Any:
@@ -429,7 +558,7 @@ def test_thousands_of_listeners_are_not_compared_with_each_other(
         return counting
 
     monkeypatch.setattr(Endpoint, "is_of", counted(real))
-    monkeypatch.setattr(diagnosis, "wanted", counted(real_wanted))
+    monkeypatch.setattr(chain, "links", counted(real_links))
     here, many = view(1), 1000
     listeners = [listener(here, 0, NGINX, port=number) for number in range(1, many)]
     lines = [(f"listen {number}", False, number) for number in range(1, many)]

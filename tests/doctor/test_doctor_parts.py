@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.doctor import counters, examination, kernel, processes, sockets, sysctls
+from tfocheck.doctor import (
+    counters,
+    examination,
+    firewall,
+    kernel,
+    processes,
+    routes,
+    sockets,
+    sysctls,
+)
 from tfocheck.doctor.examination import Persistence
 from tfocheck.doctor.kernel import Key
 from tfocheck.linux import namespaces
@@ -137,6 +147,80 @@ def test_a_socket_that_can_not_be_asked(
     assert found.queue is None
     assert words in found.reason
     assert os.getpid() in {holder.pid for holder in found.holders}
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def route_message(family: int, bits: int, *attributes: bytes) -> bytes:
+    return struct.pack("=BBBBBBBBI", family, bits, *[0] * 7) + b"".join(attributes)
+
+
+def test_routes_are_read_from_their_messages() -> None:
+    bare = attribute(8, attribute(17, struct.pack("=I", 1)))
+    cookies = attribute(8, attribute(17, struct.pack("=I", 0)) + attribute(2, bytes(4)))
+    messages = [
+        route_message(2, 8, attribute(1, bytes([10, 0, 0, 0])), bare),
+        route_message(2, 0, bare, attribute(9, bytes(8))),
+        route_message(10, 64, attribute(1, bytes([0xFD]) + bytes(15)), bare),
+        route_message(2, 8, attribute(1, bytes([11, 0, 0, 0])), cookies),
+        route_message(7, 8, bare),
+        b"\2",
+    ]
+    assert list(routes.parse(messages)) == [
+        routes.Route(4, "10.0.0.0/8"),
+        routes.Route(4, "default", hops=True),
+        routes.Route(6, "fd00::/64"),
+    ]
+
+
+def rule_message(*expressions: tuple[bytes, bytes]) -> bytes:
+    inner = b"".join(
+        attribute(1, attribute(1, name + b"\0") + attribute(2, data)) for name, data in expressions
+    )
+    named = attribute(1, b"t\0") + attribute(2, b"c\0") + attribute(3, struct.pack(">Q", 4))
+    return b"\1\0\0\0" + named + attribute(4, inner)
+
+
+def test_rules_are_read_from_their_messages() -> None:
+    option, operation = attribute(2, b"\x22"), attribute(6, struct.pack(">I", 1))
+    into = attribute(1, struct.pack(">I", 1))
+    strip = attribute(1, b"TCPOPTSTRIP\0") + attribute(3, bytes(4) + b"\4" + bytes(27))
+    other = attribute(1, b"TCPOPTSTRIP\0") + attribute(3, b"\4" + bytes(31))
+    messages = [
+        rule_message((b"cmp", b""), (b"exthdr", option + operation)),
+        rule_message((b"exthdr", into + option + operation)),
+        rule_message((b"exthdr", into + attribute(2, b"\2") + operation)),
+        rule_message((b"exthdr", into + option)),
+        rule_message((b"target", strip)),
+        rule_message((b"target", other)),
+        rule_message((b"synproxy", b"")),
+        rule_message(),
+    ]
+    found = list(firewall.parse(messages))
+    assert [each.takes for each in found] == [True, False, True, True]
+    assert str(found[0]) == "rule 4 of inet t c takes the Fast Open option off"
+
+
+@given(st.lists(st.binary()))
+def test_any_message_can_be_read(messages: list[bytes]) -> None:
+    assert all(each.family in (4, 6) for each in routes.parse(messages))
+    assert all(each.what for each in firewall.parse(messages))
+
+
+def test_what_a_socket_says_of_itself() -> None:
+    with socket.socket() as listener, sockets.Holder(os.getpid()) as holder:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(7)
+        inode = os.fstat(listener.fileno()).st_ino
+        asked = holder.ask(listener.fileno(), inode)
+        assert (asked.backlog, asked.deaf, asked.is_mptcp) == (7, False, False)
+        # The TTL alone is what routers' daemons ask for, too.
+        listener.setsockopt(socket.IPPROTO_IP, 21, 255)
+        assert not holder.ask(listener.fileno(), inode).deaf
+        listener.listen(1)
+        assert holder.ask(listener.fileno(), inode).deaf
 
 
 def test_counters_are_those_that_the_kernel_has() -> None:
@@ -338,6 +422,14 @@ def test_a_pattern_gives_way_to_the_name(tmp_path: Path) -> None:
         },
     )
     assert [each.value for each in sysctls.settings(NAME, str(tmp_path))] == ["1", "3"]
+
+
+def test_the_kernels_command_line_comes_first(tmp_path: Path) -> None:
+    words = f"quiet sysctl.net/ipv4/tcp_fastopen=1 sysctl.{NAME}=3 sysctl.x=1 x.{NAME}=7"
+    files = {"/proc/cmdline": words, "/etc/sysctl.d/1.conf": "net.ipv4.tcp_fast* = 2\n"}
+    write(tmp_path, files)
+    found = sysctls.settings(NAME, str(tmp_path))
+    assert [each.value for each in found] == ["1", "3", "2"]
 
 
 def test_a_link_to_dev_null_masks_a_file(tmp_path: Path) -> None:

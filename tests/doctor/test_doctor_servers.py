@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -11,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import process, running
 
-from tfocheck.doctor import configuration, edits, haproxy, nginx, servers
+from tfocheck.doctor import (
+    configuration,
+    edits,
+    haproxy,
+    nginx,
+    readers,
+    servers,
+    yaml_lines,
+)
 from tfocheck.doctor.configuration import Directive, Endpoint
 from tfocheck.doctor.sockets import Listening
 from tfocheck.doctor.sysctls import Setting
@@ -185,6 +194,64 @@ def test_haproxy_bind_lines() -> None:
     assert not found[2].endpoints[0].is_of(Listening("10.0.0.1", 93, 0, 1))
 
 
+@pytest.mark.parametrize(
+    ("line", "on"),
+    [
+        ("bind :80 name tfo", False),
+        ("bind :80 name tfo tfo", True),
+        ("bind :80 crt tfo ssl", False),
+        ("bind :80 ssl tfo crt /a", True),
+        ("bind :80 ssl strict-sni tfo", True),
+        ("bind :80 interface tfo # tfo", False),
+        ("bind :80 'tfo'", True),
+        ("bind :80 tfo2", False),
+        ("bind :80 no-such-word tfo", True),
+    ],
+)
+def test_a_value_is_no_setting_of_haproxys(line: str, on: bool) -> None:
+    assert [each.on for each in haproxy.parse("h.cfg", line)] == [on]
+
+
+CONDITIONS = """
+.if 0
+  bind :1 tfo
+.elif 1
+  bind :2 tfo
+.else
+  bind :3 tfo
+.endif
+.if feature(TFO)
+  bind :4 tfo
+.else
+  bind :5
+  .if !1
+    bind :6
+  .endif
+.endif
+bind :7 tfo
+bind "${ADDRESS}:80" tfo
+"""
+
+
+def test_conditions_of_haproxys_are_not_guessed() -> None:
+    ports = [each.endpoints[0].port for each in haproxy.parse("h", CONDITIONS)]
+    assert ports == [2, 7, 80]
+    assert haproxy.undecided("h", CONDITIONS) == [
+        "h:10 stands under an .if that is not worked out",
+        "h:12 stands under an .if that is not worked out",
+        "h:18 listens where a variable says",
+    ]
+
+
+def test_what_comes_after_two_dashes_is_haproxys_file(tmp_path: Path) -> None:
+    (tmp_path / "a.cfg").write_text("bind :80 tfo\n")
+    line = ("haproxy", "-W", "--", str(tmp_path / "a.cfg"))
+    found = haproxy.read(process(os.getpid(), "haproxy", arguments=line))
+    assert (found.main, found.directives[0].on) == (str(tmp_path / "a.cfg"), True)
+    both = process(1, "haproxy", arguments=("haproxy", "-f", "/b", "--", "/c", "-f"))
+    assert haproxy.configuration_files(both) == ["/b", "/c", "/-f"]
+
+
 @given(st.text())
 def test_haproxy_takes_any_text(text: str) -> None:
     for each in haproxy.parse("h.cfg", text):
@@ -196,26 +263,176 @@ def test_nginx_takes_any_address(text: str) -> None:
     nginx.parse_endpoint(text)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "file", "text", "on"),
-    [
-        ("dnsdist", ("-C", "FILE"), "d.conf", 'addLocal("[::]", {tcpFastOpenQueueSize=64})', True),
-        ("dnsdist", ("--config=FILE",), "d.yml", "      fast_open_queue_size: 0", False),
-        ("h2o", ("-c", "FILE"), "h2o.conf", "tcp-fastopen: 4096", True),
-        ("envoy", ("-c", "FILE"), "e.json", '"tcp_fast_open_queue_length": 12', True),
-    ],
-)
-def test_lines_of_other_servers(
-    name: str, arguments: tuple[str, ...], file: str, text: str, on: bool, tmp_path: Path
+LUA = """-- addLocal("0.0.0.0", {tcpFastOpenQueueSize=1})
+--[[ setLocal("0.0.0.0:1", {tcpFastOpenQueueSize=1}) ]]
+setLocal("127.0.0.1:5300", { -- tcpFastOpenQueueSize=9
+  reusePort=true })
+addLocal('[::]', {doTCP=true, x={tcpFastOpenQueueSize=7}, tcpFastOpenQueueSize=64})
+note = [==[ addLocal("10.0.0.1", {tcpFastOpenQueueSize=2}) ]==]
+addTLSLocal("10.0.0.2", "/crt", "/key", {tcpFastOpenQueueSize=0})
+addLocal("10.0.0.3", {tcpFastOpenQueueSize="a, tcpFastOpenQueueSize=5"})
+if os.getenv("X") then addLocal("10.0.0.4", {tcpFastOpenQueueSize=5}) elseif y then f() end
+addLocal(address)
+addLocal("10.0.0.5")
+"""
+ENVOY = """static_resources:
+  listeners:
+  # tcp_fast_open_queue_length: 12
+  - name: "tcp_fast_open_queue_length: 5"
+    address: {socket_address: {address: 0.0.0.0, port_value: 80}}
+  - name: b
+    address:
+      socket_address: {address: "::", port_value: 443}
+    tcp_fast_open_queue_length: 12
+  clusters:
+  - tcp_fast_open_queue_length: 4
+"""
+# name, command line, file, its text, (line, on, endpoints) of what is found
+GRAMMARS: list[tuple[str, str, str, str, list[tuple[int, bool, list[Endpoint]]]]] = [
+    (
+        "dnsdist",
+        "-C FILE",
+        "d.conf",
+        LUA,
+        [
+            (3, False, [Endpoint("127.0.0.1", 5300)]),
+            (5, True, [Endpoint("::", 53)]),
+            (7, False, [Endpoint("10.0.0.2", 853)]),
+            (8, False, [Endpoint("10.0.0.3", 53)]),
+            (11, False, [Endpoint("10.0.0.5", 53)]),
+        ],
+    ),
+    (
+        "dnsdist",
+        "--config=FILE",
+        "d.yml",
+        "binds:\n- listen_address: '127.0.0.1:53'\n  # tcp: {fast_open_queue_size: 4}\n"
+        "- listen_address: '[::1]:53'\n  tcp:\n    fast_open_queue_size: 64\n",
+        [(2, False, [Endpoint("127.0.0.1", 53)]), (6, True, [Endpoint("::1", 53)])],
+    ),
+    (
+        "envoy",
+        "-c FILE",
+        "e.yaml",
+        ENVOY,
+        [(4, False, [Endpoint("0.0.0.0", 80)]), (9, True, [Endpoint("::", 443)])],
+    ),
+    (
+        "envoy",
+        "--config-path FILE",
+        "e.json",
+        '{"static_resources": {"listeners": [{"tcpFastOpenQueueLength": 0}]}}',
+        [(1, False, [])],
+    ),
+    (
+        "h2o",
+        "-c FILE",
+        "h2o.conf",
+        "hosts:\n  tcp-fastopen: 1\ntcp-fastopen: 0 # 9",
+        [(3, False, [])],
+    ),
+    (
+        "pdns_server",
+        "--config-dir=DIR",
+        "pdns.conf",
+        "# tcp-fast-open=1\ntcp-fast-open = 64 # x\n",
+        [(2, True, [])],
+    ),
+    (
+        "pdns_server",
+        "--config-dir=DIR --tcp-fast-open=0",
+        "pdns.conf",
+        "tcp-fast-open=64\n",
+        [(1, False, [])],
+    ),
+    (
+        "pdns_recursor",
+        "--config-dir=DIR",
+        "recursor.conf",
+        "tcp-fast-open-connect=yes\ntcp-fast-open=8\ntcp-fast-open=0\n",
+        [(3, False, [])],
+    ),
+    (
+        "pdns_recursor",
+        "--config-dir=DIR",
+        "recursor.yml",
+        "incoming:\n  tcp_fast_open: 64\n",
+        [(2, True, [])],
+    ),
+    (
+        "ss-server",
+        "-c FILE",
+        "s.json",
+        '{"password": "fast_open", "fast_open": true}',
+        [(1, True, [])],
+    ),
+    ("ss-server", "-c FILE", "s.json", '{"fast_open": "false"}', [(1, False, [])]),
+    ("ss-server", "-s :: --fast-open -k x", "none", "", [(1, True, [])]),
+    ("nghttpx", "--fastopen=0 --conf=FILE", "n.conf", "fastopen=3\n", [(1, False, [])]),
+    ("nghttpx", "--conf=FILE", "n.conf", "no-fastopen=3\nfastopen=3\n", [(2, True, [])]),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "file", "text", "found"), GRAMMARS)
+def test_files_are_read_by_their_servers_grammar(
+    name: str,
+    line: str,
+    file: str,
+    text: str,
+    found: list[tuple[int, bool, list[Endpoint]]],
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / file
-    path.write_text(f"# first\n{text}\n")
-    given_arguments = tuple(word.replace("FILE", str(path)) for word in arguments)
-    which = process(os.getpid(), name, arguments=(name, *given_arguments))
+    path.write_text(text)
+    words = line.replace("FILE", str(path)).replace("DIR", str(tmp_path)).split()
+    which = process(os.getpid(), name, arguments=(name, *words))
     server = servers.recognise(which)
     assert server is not None
-    [found] = server.read(which).directives
-    assert (found.file, found.line, found.text, found.on) == (str(path), 2, text.strip(), on)
+    read = server.read(which)
+    assert [(each.line, each.on, list(each.endpoints)) for each in read.directives] == found
+    undecided = name == "dnsdist" and file == "d.conf"
+    assert ("lines 9, 10 do is not known" in (read.problem or "")) is undecided
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "on"),
+    [
+        ("records.config", "CONFIG proxy.config.net.sock_option_flag_in INT 0x9", True),
+        ("records.config", "#CONFIG proxy.config.net.sock_option_flag_in INT 9\n", None),
+        ("records.yaml", "records:\n  net:\n    sock_option_flag_in: 5", False),
+        ("records.yaml", "records:\n  net:\n    sock_option_flag_in: 73", True),
+    ],
+)
+def test_a_bit_of_traffic_servers(file: str, text: str, on: bool | None) -> None:
+    assert [each.on for each in readers.traffic_server(file, text)] == ([] if on is None else [on])
+
+
+@pytest.mark.parametrize("text", ["a: [", "\t:", "{", "a: &x [*x]\n", "[" * 3000, "\0"])
+@pytest.mark.parametrize("name", ["envoy", "h2o", "ss-server"])
+def test_what_is_no_yaml_is_named(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text(text)
+    which = process(os.getpid(), name, arguments=(name, "-c", str(path)))
+    server = servers.recognise(which)
+    assert server is not None
+    found = server.read(which)
+    assert found.directives == ()
+    assert (found.problem is None) is (text == "a: &x [*x]\n")
+
+
+def test_an_alias_within_aliases_is_not_multiplied(tmp_path: Path) -> None:
+    lines = [
+        "a0: &a0 [x]",
+        *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)),
+    ]
+    entries = list(yaml_lines.mappings("\n".join(lines)))
+    assert [each.path for each in entries] == [()]
+
+
+@given(st.text(max_size=200))
+def test_dnsdist_takes_any_text(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert all(each.endpoints is not None for each in readers.dnsdist("d.conf", text))
 
 
 def test_varnish_is_told_on_its_command_line() -> None:
@@ -227,7 +444,7 @@ def test_varnish_is_told_on_its_command_line() -> None:
 
 
 def test_every_server_says_how_and_where_that_stands() -> None:
-    assert len(servers.SERVERS) == 11
+    assert len(servers.SERVERS) == 20
     for server in servers.SERVERS:
         assert server.how
         assert server.source

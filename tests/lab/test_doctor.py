@@ -19,6 +19,7 @@ from typing import Any
 
 # Loaded once, for all the labs that are forked; and an ordinary user may not read this Python.
 import crossplane  # noqa: F401
+import doctor_matrix
 import jsonschema
 import pytest
 
@@ -32,6 +33,7 @@ from tfocheck.errors import ExitCode
 from tfocheck.lab.private_files import LAB_FILES
 from tfocheck.lab.scenario import find_program
 from tfocheck.linux import namespaces
+from tfocheck.linux.guard import PortGuard
 
 pytestmark = pytest.mark.lab
 
@@ -159,6 +161,70 @@ def listen_at(value: int) -> list[Any]:
 )
 def test_a_listener_that_does_not_ask(value: int, expected: list[Any], in_lab: InLab) -> None:
     assert in_lab("linux", listen_at, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("switch", "kinds", "told"),
+    [
+        ("tcp_syncookies=2", ["both families"], [False] * 4),
+        ("somaxconn=0", ["IPv4"], [False] * 2),
+        ("IPv4 routes without cookie", ["both families"], [False, False, True, True]),
+        ("as it is", ["MPTCP", "shared, one silent"], [True] * 2 + [None] * 2),
+    ],
+)
+def test_what_overrules_a_socket_is_known(
+    switch: str, kinds: list[str], told: list[bool | None], in_lab: InLab
+) -> None:
+    """A part of the matrix, whose whole ``doctor_matrix`` prints."""
+    found = in_lab("linux-0", doctor_matrix.cells, switch, kinds)
+    assert [cell[3] for cell in found] == told
+    assert [doctor_matrix.shown(cell) for cell in found if not doctor_matrix.agrees(cell)] == []
+
+
+def mended(changes: str) -> list[Any]:
+    """Exit codes, and kinds of problems, before and after what the script does."""
+    SYSCTL.write_text("3")
+    for change in doctor_matrix.SWITCHES[changes]:
+        change()
+    with doctor_matrix.listening(["IPv4"]):
+        before, report = doctor("--port", "9000")
+        for _ in range(2):
+            text = script("--port", "9000")
+            # What listens has to be started again where its queue was cut.
+            subprocess.run(["sh"], input=text, text=True, check=True, capture_output=True)
+    with doctor_matrix.listening(["IPv4"]):
+        after, _ = doctor("--port", "9000")
+    kinds = [each["kind"] for each in report["findings"] if each["weight"] == "problem"]
+    return [before, kinds, after]
+
+
+@pytest.mark.parametrize(
+    ("switch", "kind"),
+    [
+        ("tcp_syncookies=2", "always-syn-cookies"),
+        ("somaxconn=0", "queue-cut"),
+        ("IPv4 routes without cookie", "without-cookie"),
+    ],
+)
+def test_one_command_mends_what_overrules(switch: str, kind: str, in_lab: InLab) -> None:
+    before, kinds, after = in_lab("linux-0", mended, switch)
+    assert (before, set(kinds), after) == (ExitCode.FAILED, {kind}, ExitCode.CONFORMS)
+
+
+def with_guards() -> list[Any]:
+    SYSCTL.write_text("3")
+    guards = [PortGuard("10.77.0.1") for _ in range(5)]
+    # As a check without privileges has them.
+    guards[0]._socket.setsockopt(socket.SOL_SOCKET, 27, 0)  # SO_DETACH_FILTER
+    guards[0]._socket.setsockopt(socket.IPPROTO_IP, 21, 255)
+    with doctor_matrix.listening(["IPv4"]):
+        _, report = doctor()
+    here = guards[0].address
+    return [report["guards"], [each for each in report["listeners"] if each["address"] == here]]
+
+
+def test_the_ports_that_a_check_keeps_silent_are_no_listeners(in_lab: InLab) -> None:
+    assert in_lab("linux-0", with_guards) == [5, []]
 
 
 # The advice
@@ -339,7 +405,7 @@ def check_with_the_option_dropped() -> list[Any]:
     if done:
         return []
     code, report = doctor("--port", "8080", "--check")
-    return [code, report["outside"], report["findings"]]
+    return [code, report["outside"], report["findings"], report["steps"]]
 
 
 def test_inside_says_on_and_outside_says_not_offered(in_lab: InLab) -> None:
@@ -348,13 +414,20 @@ def test_inside_says_on_and_outside_says_not_offered(in_lab: InLab) -> None:
     seen = in_lab("linux", check_with_the_option_dropped)
     if not seen:
         unavailable("this kernel's nftables can't reset the option")
-    code, outside_says, findings = seen
+    code, outside_says, findings, steps = seen
     assert code == ExitCode.FAILED
     assert {each["target"]: each["works"] for each in outside_says} == {
         "10.77.0.2:8080": False,
         "[fd77::2]:8080": False,
     }
-    assert [each["kind"] for each in findings] == ["outside-disagrees"] * 2
+    assert [each["kind"] for each in findings] == [
+        "outside-disagrees",
+        "outside-disagrees",
+        "firewall",
+    ]
+    assert "takes the Fast Open option off" in findings[2]["text"]
+    [command] = [line for each in steps for line in each["commands"]]
+    assert "nft delete rule inet t c handle 2" in command
     assert "the socket says on, the outside says TFO not offered" in findings[0]["text"]
 
 
@@ -539,6 +612,8 @@ def traced() -> dict[str, Any]:
 def is_harmless(call: str) -> bool:
     if re.search(r" = -1 E[A-Z]+ ", call):  # as where Scapy's folders would be
         return True
+    if "sa_family=AF_NETLINK" in call:  # a table is asked for: NLM_F_DUMP
+        return "nlmsg_flags=NLM_F_REQUEST|0x300," in call
     if call.startswith("open"):
         return '"/dev/null"' in call or ("O_RDONLY" in call and "O_CREAT" not in call)
     # To its output, and from a forked child to its parent.

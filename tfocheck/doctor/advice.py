@@ -18,10 +18,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfocheck.doctor import diagnosis, edits, kernel, processes, servers
+from tfocheck.doctor import edits, kernel, processes, servers
 from tfocheck.doctor.configuration import Directive
-from tfocheck.doctor.diagnosis import Diagnosis, Finding, Kind
-from tfocheck.doctor.examination import Listener, Machine, Running
+from tfocheck.doctor.diagnosis import Diagnosis
+from tfocheck.doctor.examination import Machine, Running
+from tfocheck.doctor.finding import Finding, Kind
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.processes import Process
 from tfocheck.model import escape
@@ -89,28 +91,54 @@ def _kernel_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Ste
     if Kind.KERNEL_TOO_OLD in kinds:
         yield Step("install a kernel from 3.7 on (3.16 for IPv6)")
     for view in machine.views:
+        if not _is_worth_it(machine, view):
+            continue
+        yield from _overruling_steps(view)
         value = target_value(machine, view)
         if value is None or value == view.settings.fast_open:
-            continue
-        if not _is_worth_it(machine, view):
             continue
         command = f"sysctl -w {kernel.NAME}={value}"
         what = f"let listeners have Fast Open in {view.namespace}, with cookies"
         yield Step(what, _in_namespace(view.namespace, command))
 
 
+def _overruling_steps(view: View) -> Iterator[Step]:
+    """Settings that take Fast Open from listeners that ask for it."""
+    where = view.namespace
+    if view.settings.always_cookies:
+        command = f"sysctl -w {kernel.SYN_COOKIES_NAME}=1"
+        what = f"answer by SYN cookies in {where} in a flood only, not always"
+        yield Step(what, _in_namespace(where, command))
+    if view.settings.longest_queue == 0:
+        command = f"sysctl -w {kernel.QUEUE_NAME}={kernel.USUAL_QUEUE}"
+        what = f"let queues in {where} be longer than 0; then restart what listens there"
+        yield Step(what, _in_namespace(where, command))
+    for route in view.routes or ():
+        what = f"have {route} in {where} ask for cookies again"
+        if route.command is None:
+            yield Step(f"{what}: ip route change, without fastopen_no_cookie")
+        else:
+            yield Step(what, _in_namespace(where, route.command))
+
+
 def _is_worth_it(machine: Machine, view: View) -> bool:
     """Whether the sysctl is worth setting in this namespace."""
     here = machine.of(view)
-    if any(machine.ports or each.queue or each.queue is None for each in here):
+    # What may not be read in a namespace that is not ours is nobody's business.
+    mine = [each for each in here if each.queue is not None or view.namespace.own]
+    if any(machine.ports or each.queue is None or each.queue for each in mine):
+        return True
+    if view.settings.longest_queue == 0 and mine and not machine.wanted:
         return True
     # Nobody asks: then for the servers that can be told to.
-    return not diagnosis.wanted(machine) and any(machine.configured(each)[0] for each in here)
+    return not machine.wanted and any(machine.configured(each)[0] for each in here)
 
 
 def _in_namespace(namespace: Namespace, command: str) -> tuple[str, ...]:
     if namespace.own:
         return (command,)
+    if "|" in command:
+        command = f"sh -c {shlex.quote(command)}"
     if namespace.name:
         return (f"ip netns exec {shlex.quote(namespace.name)} {command}",)
     # The process may have ended, and its number be another's.
@@ -123,6 +151,12 @@ def _boot_steps(machine: Machine, findings: Iterable[Finding]) -> Iterator[Step]
     persistence = machine.persistence
     if not persistence.applies:
         return
+    for name, setting in persistence.overruling:
+        harmless = 1 if name == kernel.SYN_COOKIES_NAME else kernel.USUAL_QUEUE
+        where = f"{setting.file}:{setting.line}"
+        ours = setting.file.startswith("/etc/") and not setting.by_pattern
+        commands = (edits.set_sysctl(setting, harmless),) if ours else ()
+        yield Step(f"have {where} set {name} = {harmless}", commands)
     view = next((view for view in machine.views if view.namespace.own), None)
     value = None if view is None else target_value(machine, view)
     if view is None or value is None:
@@ -243,12 +277,33 @@ def _by_hand(finding: Finding) -> Iterator[Step]:
             f"{names}: ask for a longer queue (nginx: fastopen=NUMBER; haproxy: backlog); no queue "
             "gets longer than net.core.somaxconn"
         )
+    elif finding.kind is Kind.BACKLOG:
+        yield Step(
+            f"{names}: have a longer backlog (nginx: backlog=NUMBER; haproxy: backlog NUMBER; "
+            f"listen(2)); none gets longer than {kernel.QUEUE_NAME}"
+        )
+    elif finding.kind is Kind.SOCKETS_DIFFER:
+        yield Step(f"{names}: give all sockets of that address the same queue and key")
     elif finding.kind is Kind.RESTART_CHANGES:
         yield Step(f"{names}: switch it on in the configuration as well")
     elif finding.kind is Kind.OUTSIDE_DISAGREES:
+        yield from _look_for(names, finding.listeners)
+
+
+def _look_for(names: str, listeners: Sequence[Listener]) -> Iterator[Step]:
+    """What takes the option away on this machine, as far as it is known."""
+    rules = dict.fromkeys(
+        (each.view.namespace, rule) for each in listeners for rule in each.view.rules or ()
+    )
+    for namespace, rule in rules:
+        command = shlex.join(("nft", "delete", "rule", *rule.place))
+        yield Step(
+            f"{names}: {rule}: have it spare them, or delete it", _in_namespace(namespace, command)
+        )
+    if not rules:
         yield Step(
             f"{names}: look for what takes the option away on this machine: nft list ruleset, "
-            "iptables-save, and BPF programs on the interface"
+            "iptables-legacy-save, and BPF programs (bpftool prog; bpftool net)"
         )
 
 

@@ -17,11 +17,16 @@ MEANINGS: Mapping[str, str] = {
     "TCPFastOpenActive": "as a client: SYN data that a server accepted",
     "TCPFastOpenActiveFail": "as a client: SYN data that was not accepted, or got no answer",
     "TCPFastOpenBlackhole": "as a client: times Fast Open was paused, as a firewall ate it",
+    "SyncookiesSent": "SYNs answered by a SYN cookie, which leaves Fast Open out",
+    "ListenOverflows": "SYNs dropped as a listener's accept queue was full",
 }
 """In the order in which they are shown."""
 
 ACCEPTED = "TCPFastOpenPassive"
 OVERFLOWN = "TCPFastOpenListenOverflow"
+SYN_COOKIES = "SyncookiesSent"
+OWN = "TCPFastOpen"
+"""How the names of those begin that are about Fast Open alone."""
 
 _PREFIX = "TcpExt:"
 

@@ -7,58 +7,25 @@ The rules:
    them has to ask.
 3. Taking data without a cookie is a problem: the check from outside fails it.
 4. What will change at the next boot, or costs clients Fast Open now and then, is a warning.
-5. What could not be read is named. Only when nothing at all could be told is there no verdict: from
+5. What could not be read is named, and no problem: neither is a namespace of others' listeners
+   that may not be looked at. Only when nothing at all could be told is there no verdict: from
    inside, or from outside where that was asked for.
+
+Which settings overrule a socket that asks is in ``chain``.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tfocheck.doctor import counters, kernel
-from tfocheck.doctor.examination import Listener, Machine, State, state
-from tfocheck.doctor.netns import View
+from tfocheck.doctor import chain, kernel, settings
+from tfocheck.doctor.chain import State, state
+from tfocheck.doctor.examination import Machine
+from tfocheck.doctor.finding import Finding, Kind, Weight, names
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.outside import Outside
 from tfocheck.errors import ExitCode
-
-
-class Weight(enum.StrEnum):
-    """How grave a finding is; only a problem decides the exit code."""
-
-    PROBLEM = "problem"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-class Kind(enum.StrEnum):
-    """What was found."""
-
-    KERNEL_TOO_OLD = "kernel-too-old"
-    SERVER_BIT_OFF = "server-bit-off"
-    NOT_ASKING = "not-asking"
-    NOBODY_ASKS = "nobody-asks"
-    NO_LISTENER = "no-listener"
-    WITHOUT_COOKIE = "without-cookie"
-    OUTSIDE_DISAGREES = "outside-disagrees"
-    OUTSIDE_UNKNOWN = "outside-unknown"
-    NOT_KEPT = "not-kept"
-    QUEUE_FULL = "queue-full"
-    RESTART_CHANGES = "restart-changes"
-    KEY_NOT_SHARED = "key-not-shared"
-    NOT_READ = "not-read"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found, in a sentence; ``view`` and ``listeners`` are what it is about."""
-
-    kind: Kind
-    weight: Weight
-    text: str
-    view: View | None = None
-    listeners: tuple[Listener, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,20 +63,15 @@ def diagnose(machine: Machine, outside: Sequence[Outside] = ()) -> Diagnosis:
     return Diagnosis(tuple(findings), ExitCode.CONFORMS, text)
 
 
-def wanted(machine: Machine) -> list[Listener]:
-    """The listeners that ought to have Fast Open: those on the named ports, or those that ask."""
-    if machine.ports:
-        return list(machine.listeners)
-    return [each for each in machine.listeners if each.queue]
-
-
 def _headline_of(problems: Sequence[Finding], machine: Machine) -> str:
     refused = sum(
         each.count
         for each in machine.listeners
         if state(each, machine.version) is State.REFUSED and each.queue
     )
-    if refused:
+    # None of them is a problem where nobody may say that it ought to have it.
+    by_kernel = {Kind.KERNEL_TOO_OLD, Kind.SERVER_BIT_OFF, Kind.ALWAYS_SYN_COOKIES}
+    if refused and any(each.kind in by_kernel for each in problems):
         some = "1 listener asks" if refused == 1 else f"{refused} listeners ask"
         does = "does" if refused == 1 else "do"
         return f"{some} for Fast Open and {does} not get it"
@@ -117,10 +79,11 @@ def _headline_of(problems: Sequence[Finding], machine: Machine) -> str:
 
 
 def _findings(machine: Machine, outside: Sequence[Outside]) -> Iterator[Finding]:
-    yield from _about_kernel(machine)
+    yield from settings.about_kernel(machine)
     for view in machine.views:
-        yield from _about_view(machine, view)
+        yield from settings.about_view(machine, view)
     yield from _about_asking(machine)
+    yield from settings.about_sockets(machine)
     yield from _about_outside(outside)
     yield from _about_boot(machine)
     yield from _about_restart(machine)
@@ -136,77 +99,26 @@ def _findings(machine: Machine, outside: Sequence[Outside]) -> Iterator[Finding]
             yield Finding(Kind.NOT_READ, Weight.NOTE, f"{view.namespace} {view.problem}", view)
 
 
-def _about_kernel(machine: Machine) -> Iterator[Finding]:
-    if machine.version is None:
-        return
-    old = {
-        6: machine.version < kernel.IPV6_SINCE,
-        4: machine.version < kernel.SERVER_SINCE,
-    }
-    found = tuple(each for each in wanted(machine) if old[each.listening.family])
-    if found:
-        yield Finding(
-            Kind.KERNEL_TOO_OLD,
-            Weight.PROBLEM,
-            f"kernel {machine.release} is too old: servers need 3.7, and 3.16 for IPv6",
-            listeners=found,
-        )
-
-
-def _about_view(machine: Machine, view: View) -> Iterator[Finding]:
-    here = machine.of(view)
-    refused = tuple(each for each in here if state(each, machine.version) is State.REFUSED)
-    asking = [each for each in refused if each.queue or each.queue is None]
-    if view.settings.has(kernel.SERVER) is False and asking:
-        yield Finding(
-            Kind.SERVER_BIT_OFF,
-            Weight.PROBLEM,
-            f"the kernel refuses: bit 0x2 of {kernel.NAME} is off in {view.namespace}, so no "
-            "listener gets Fast Open",
-            view,
-            refused,
-        )
-    getting = tuple(each for each in here if state(each, machine.version) is State.ON)
-    if getting and view.settings.has(kernel.SERVER_WITHOUT_COOKIE):
-        yield Finding(
-            Kind.WITHOUT_COOKIE,
-            Weight.PROBLEM,
-            f"bit 0x200 of {kernel.NAME} is on in {view.namespace}: data is accepted without a "
-            "cookie, from senders whose address may be forged",
-            view,
-            getting,
-        )
-    bare = tuple(each for each in getting if each.options and each.options.without_cookie)
-    if bare:
-        yield Finding(
-            Kind.WITHOUT_COOKIE,
-            Weight.PROBLEM,
-            f"{_names(bare)}: the socket option TCP_FASTOPEN_NO_COOKIE is set: data is accepted "
-            "without a cookie",
-            view,
-            bare,
-        )
-    overflown = (view.counted or {}).get(counters.OVERFLOWN, 0)
-    if overflown and getting:
-        yield Finding(
-            Kind.QUEUE_FULL,
-            Weight.WARNING,
-            f"{overflown} SYNs fell back because a listener's Fast Open queue was full "
-            f"({counters.OVERFLOWN}, {view.namespace}): ask for a longer queue than "
-            f"{_queues(getting)}",
-            view,
-            getting,
-        )
-
-
 def _about_asking(machine: Machine) -> Iterator[Finding]:
     read = [each for each in machine.listeners if each.queue is not None]
-    silent = tuple(each for each in read if each.queue == 0)
+    cut = tuple(each for each in read if chain.is_cut(each))
+    silent = tuple(each for each in read if each.queue == 0 and not chain.is_cut(each))
+    if cut:
+        # Others may have begun before: then these may as well not ask.
+        nobody = bool(machine.ports) or not any(each.queue for each in read)
+        yield Finding(
+            Kind.QUEUE_CUT,
+            Weight.PROBLEM if nobody else Weight.NOTE,
+            f"{names(cut)}: {kernel.QUEUE_NAME} is 0 in {cut[0].view.namespace}, which cuts every "
+            "Fast Open queue to 0, whoever asks",
+            cut[0].view,
+            cut,
+        )
     if machine.ports and silent:
         yield Finding(
             Kind.NOT_ASKING,
             Weight.PROBLEM,
-            f"{_names(silent)}: {'does' if len(silent) == 1 else 'do'} not ask for Fast Open",
+            f"{names(silent)}: {'does' if len(silent) == 1 else 'do'} not ask for Fast Open",
             listeners=silent,
         )
     elif silent and len(silent) == len(read):
@@ -227,19 +139,26 @@ def _about_outside(outside: Sequence[Outside]) -> Iterator[Finding]:
         if each.works is None:
             text = f"{each.target}: the outside check can't tell: {each.said}"
             yield Finding(Kind.OUTSIDE_UNKNOWN, Weight.WARNING, text, listeners=(each.listener,))
-        elif inside is State.ON and not each.works and not _takes_any(each.listener):
+        elif inside is State.ON and not each.works and not takes_any(each.listener, each.family):
             text = f"{each.target}: the socket says on, the outside says {each.said}"
             yield Finding(Kind.OUTSIDE_DISAGREES, Weight.PROBLEM, text, listeners=(each.listener,))
 
 
-def _takes_any(listener: Listener) -> bool:
-    """Whether it needs no cookie: then it gives none, to the outside it is "not offered"."""
+def takes_any(listener: Listener, family: int) -> bool:
+    """Whether clients of this family need no cookie: then they get none, "not offered" outside."""
     bare = listener.options is not None and listener.options.without_cookie
-    return bare or listener.view.settings.has(kernel.SERVER_WITHOUT_COOKIE) is True
+    by_route = any(each.family == family for each in listener.view.routes or ())
+    return bare or by_route or listener.view.settings.has(kernel.SERVER_WITHOUT_COOKIE) is True
 
 
 def _about_boot(machine: Machine) -> Iterator[Finding]:
     persistence = machine.persistence
+    for name, setting in persistence.overruling if persistence.applies else ():
+        text = (
+            f"no listener has Fast Open after the next boot: {setting.file}:{setting.line} sets "
+            f"{name} = {setting.value}"
+        )
+        yield Finding(Kind.OVERRULED_AT_BOOT, Weight.WARNING, text)
     for view in machine.views:
         now = view.settings.fast_open
         own = view.namespace.own and persistence.applies
@@ -283,24 +202,10 @@ def _about_restart(machine: Machine) -> Iterator[Finding]:
             yield Finding(
                 Kind.RESTART_CHANGES,
                 Weight.WARNING,
-                f"{_names((listener,))}: the socket has Fast Open, but {directives[0].place} does "
+                f"{names((listener,))}: the socket has Fast Open, but {directives[0].place} does "
                 "not switch it on: it goes off with a restart",
                 listeners=(listener,),
             )
-
-
-def _names(listeners: Sequence[Listener]) -> str:
-    named = [
-        f"{each.listening} ({each.process})" if each.process else str(each.listening)
-        for each in listeners[:3]
-    ]
-    more = len(listeners) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
-
-
-def _queues(listeners: Sequence[Listener]) -> str:
-    lengths = sorted({each.queue or 0 for each in listeners})
-    return " or ".join(str(length) for length in lengths[:3])
 
 
 def _unread(machine: Machine) -> int:

@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tfocheck.doctor import kernel, netns, processes, servers, sysctls
 from tfocheck.doctor.configuration import Configuration, Directive
 from tfocheck.doctor.kernel import Version
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.netns import View
 from tfocheck.doctor.processes import Process
 from tfocheck.doctor.servers import Server
-from tfocheck.doctor.sockets import Holder, Listening, Options
+from tfocheck.doctor.sockets import Holder, Options
 
 # PROC_PID_INIT_INO of include/linux/proc_ns.h
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
-
-
-class State(enum.StrEnum):
-    """What socket option and sysctl come to together."""
-
-    ON = "on"
-    REFUSED = "refused"
-    OFF = "off"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A listening socket, or several that are alike, which ``count`` says.
-
-    ``options`` is None where the socket may not be asked; ``reason`` then says why. ``holders``
-    are the processes that hold it, as far as they may be seen.
-    """
-
-    listening: Listening
-    view: View
-    options: Options | None
-    reason: str = ""
-    holders: tuple[Process, ...] = ()
-    count: int = 1
-
-    @property
-    def process(self) -> Process | None:
-        """The process to name: the first that holds the socket, rather than a systemd's."""
-        others = [each for each in self.holders if each.name != "systemd"]
-        return next(iter(others or self.holders), None)
-
-    @property
-    def queue(self) -> int | None:
-        """The length of the Fast Open queue; None when it could not be read."""
-        return self.options.queue if self.options else None
 
 
 @dataclass(frozen=True)
@@ -80,14 +45,15 @@ class Persistence:
 
     ``key`` are those that set the key; the value of such a line is not kept. ``applies`` is
     False where the files are not about this network namespace, as in a container; ``read_at_boot``
-    where the winning line stands in a file that systemd does not read.
+    where the winning line stands in a file that systemd does not read. ``overruling`` are lines
+    that set another sysctl (its name) to what leaves no listener Fast Open.
     """
 
     settings: tuple[sysctls.Setting, ...] = ()
     key: tuple[str, ...] = ()
     applies: bool = True
-
     read_at_boot: bool = True
+    overruling: tuple[tuple[str, sysctls.Setting], ...] = ()
 
     @property
     def winner(self) -> sysctls.Setting | None:
@@ -98,7 +64,10 @@ class Persistence:
 
 @dataclass(frozen=True)
 class Machine:
-    """All that was found; ``ports`` are those that it was limited to."""
+    """All that was found; ``ports`` are those that it was limited to.
+
+    ``guards`` counts the ports that a check running here keeps silent: they are no servers.
+    """
 
     release: str
     version: Version | None
@@ -107,10 +76,16 @@ class Machine:
     running: tuple[Running, ...]
     persistence: Persistence
     ports: tuple[int, ...] = ()
+    guards: int = 0
 
     def of(self, view: View) -> list[Listener]:
         """The listeners of one network namespace."""
         return [each for each in self.listeners if each.view is view]
+
+    @cached_property
+    def wanted(self) -> tuple[Listener, ...]:
+        """The listeners that ought to have Fast Open: those on the named ports, or who ask."""
+        return tuple(each for each in self.listeners if self.ports or each.queue)
 
     def configured(self, listener: Listener) -> tuple[Running | None, list[Directive]]:
         """The server that holds a listener, and the lines of its configuration about it."""
@@ -118,21 +93,6 @@ class Machine:
             if each.holds(listener):
                 return each, each.configuration.about(listener.listening)
         return None, []
-
-
-def state(listener: Listener, version: Version | None) -> State:
-    """Whether this listener gets Fast Open."""
-    server_bit = listener.view.settings.has(kernel.SERVER)
-    if listener.queue == 0:
-        return State.OFF
-    if server_bit is False:
-        return State.REFUSED
-    if listener.queue is None or server_bit is None:
-        return State.UNKNOWN
-    too_old = version is not None and version < (
-        kernel.IPV6_SINCE if listener.listening.family == 6 else kernel.SERVER_SINCE
-    )
-    return State.REFUSED if too_old else State.ON
 
 
 def examine(ports: Collection[int] = ()) -> Machine:
@@ -163,6 +123,8 @@ def examine(ports: Collection[int] = ()) -> Machine:
         )
         for inode, (listening, view) in wanted.items()
     ]
+    guards = sum(each.is_guard for each in listeners)
+    listeners = [each for each in listeners if not each.is_guard]
     release = os.uname().release
     return Machine(
         release,
@@ -172,6 +134,7 @@ def examine(ports: Collection[int] = ()) -> Machine:
         tuple(_running(known.values())),
         _persistence(),
         tuple(sorted(ports)),
+        guards,
     )
 
 
@@ -271,9 +234,18 @@ def _persistence() -> Persistence:
         tuple(sysctls.settings(kernel.NAME)),
         tuple(f"{each.file}:{each.line}" for each in sysctls.settings(kernel.KEY_NAME)),
         _set_at_boot(),
+        overruling=tuple(_overruling()),
     )
     winner = found.winner
     return replace(found, read_at_boot=winner is None or sysctls.is_read_at_boot(winner))
+
+
+def _overruling() -> Iterator[tuple[str, sysctls.Setting]]:
+    values = {kernel.SYN_COOKIES_NAME: kernel.SYN_COOKIES_ALWAYS, kernel.QUEUE_NAME: 0}
+    for name, fatal in values.items():
+        taken = [each for each in sysctls.settings(name) if each.number is not None]
+        if taken and taken[-1].number == fatal:
+            yield name, taken[-1]
 
 
 def _set_at_boot() -> bool:

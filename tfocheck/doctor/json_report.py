@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from tfocheck.doctor import chain
 from tfocheck.doctor.advice import Step
 from tfocheck.doctor.diagnosis import Diagnosis
-from tfocheck.doctor.examination import Listener, Machine, Persistence, Running, state
+from tfocheck.doctor.examination import Machine, Persistence, Running
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.netns import Namespace, View
 from tfocheck.doctor.outside import Outside
 from tfocheck.doctor.report import why
@@ -41,6 +43,7 @@ def dumps(
             "version": None if machine.version is None else list(machine.version),
         },
         "at_boot": _at_boot(machine.persistence),
+        "guards": machine.guards,
         "namespaces": [_view(view) for view in machine.views],
         "listeners": [_listener(machine, each) for each in machine.listeners],
         "servers": [_server(running) for running in machine.running],
@@ -102,9 +105,15 @@ def _view(view: View) -> dict[str, Any]:
         "pid": view.namespace.pid,
         "tcp_fastopen": view.settings.fast_open,
         "blackhole_timeout": view.settings.blackhole_timeout,
+        "tcp_syncookies": view.settings.syn_cookies,
+        "tcp_max_syn_backlog": view.settings.syn_backlog,
         "somaxconn": view.settings.longest_queue,
         "key": view.settings.key.value,
         "counters": view.counted,
+        "routes_without_cookie": None if view.routes is None else list(map(str, view.routes)),
+        "firewall_rules": None
+        if view.rules is None
+        else [escape.text(str(each)) for each in view.rules],
         "problem": None if view.problem is None else escape.text(view.problem),
     }
 
@@ -124,7 +133,18 @@ def _listener(machine: Machine, listener: Listener) -> dict[str, Any]:
         "own_keys": None if options is None else options.own_keys,
         "without_cookie": None if options is None else options.without_cookie,
         "takes_ipv4": None if options is None else options.takes_ipv4,
-        "state": state(listener, machine.version).value,
+        "backlog": None if options is None else options.backlog,
+        "is_mptcp": None if options is None else options.is_mptcp,
+        "state": chain.state(listener, machine.version).value,
+        "chain": [
+            {
+                "link": each.name.value,
+                "holds": each.holds,
+                "text": escape.text(each.text),
+                "for_all": each.decides,
+            }
+            for each in chain.links(listener, machine.version)
+        ],
         "why": escape.text(why(machine, listener)),
     }
 

@@ -1,8 +1,10 @@
 """What the kernel says about Fast Open: its version, and the sysctls of a network namespace.
 
 Sources: Documentation/networking/ip-sysctl.rst of the kernel (tcp_fastopen, its bits and its key),
-include/net/tcp.h (TFO_*); for the versions kernelnewbies.org/Linux_3.6 (clients), _3.7 (servers),
-_3.16 (IPv6), and the kernel's commit 0d41cca490c2 (clients by default, 3.13).
+include/net/tcp.h (TFO_*); net/ipv4/tcp_input.c (tcp_conn_request: who is answered by a SYN cookie
+is not asked for Fast Open) and net/ipv4/af_inet.c (bit 0x400 counts when a socket begins to
+listen); for the versions kernelnewbies.org/Linux_3.6 (clients), _3.7 (servers), _3.16 (IPv6), and
+the kernel's commit 0d41cca490c2 (clients by default, 3.13).
 """
 
 from __future__ import annotations
@@ -21,6 +23,14 @@ ALL_LISTENERS = 0x400
 
 NAME = "net.ipv4.tcp_fastopen"
 KEY_NAME = "net.ipv4.tcp_fastopen_key"
+SYN_COOKIES_NAME = "net.ipv4.tcp_syncookies"
+QUEUE_NAME = "net.core.somaxconn"
+
+SYN_COOKIES_ALWAYS = 2
+"""The value of tcp_syncookies at which no SYN is answered otherwise, flood or not."""
+
+USUAL_QUEUE = 4096
+"""What net.core.somaxconn is when nobody has set it (Linux 5.4)."""
 
 _SYSCTLS = Path("/proc/sys/net/ipv4")
 
@@ -79,17 +89,25 @@ class Settings:
     """The sysctls of one network namespace; None is what could not be read.
 
     ``blackhole_timeout`` is in seconds, and about clients: 0 is off. ``longest_queue`` is
-    net.core.somaxconn, above which no listener's Fast Open queue goes.
+    net.core.somaxconn, above which no listener's Fast Open queue goes, ``syn_cookies`` is
+    net.ipv4.tcp_syncookies and ``syn_backlog`` net.ipv4.tcp_max_syn_backlog.
     """
 
     fast_open: int | None
     blackhole_timeout: int | None
     key: Key
     longest_queue: int | None
+    syn_cookies: int | None = None
+    syn_backlog: int | None = None
 
     def has(self, bit: int) -> bool | None:
         """Whether a bit of tcp_fastopen is on; None when that is not known."""
         return None if self.fast_open is None else bool(self.fast_open & bit)
+
+    @property
+    def always_cookies(self) -> bool:
+        """Whether every SYN is answered by a SYN cookie."""
+        return self.syn_cookies == SYN_COOKIES_ALWAYS
 
 
 UNREADABLE = Settings(None, None, Key.UNREADABLE, None)
@@ -102,6 +120,8 @@ def read_settings() -> Settings:
         _number(_SYSCTLS / "tcp_fastopen_blackhole_timeout_sec"),
         _read_key(),
         _number(Path("/proc/sys/net/core/somaxconn")),
+        _number(_SYSCTLS / "tcp_syncookies"),
+        _number(_SYSCTLS / "tcp_max_syn_backlog"),
     )
 
 

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfocheck.doctor import counters, processes, sockets
+from tfocheck.doctor import counters, firewall, processes, routes, sockets
+from tfocheck.doctor.firewall import Rule
 from tfocheck.doctor.kernel import UNREADABLE, Settings, read_settings
+from tfocheck.doctor.routes import Route
 from tfocheck.doctor.sockets import Listening
 from tfocheck.linux import namespaces
 from tfocheck.linux.namespaces import Answer
@@ -49,13 +51,18 @@ class Namespace:
 
 @dataclass(frozen=True)
 class View:
-    """What there is to see in a namespace; None is what could not be seen, ``problem`` says why."""
+    """What there is to see in a namespace; None is what could not be seen, ``problem`` says why.
+
+    ``routes`` are those that overrule cookies, ``rules`` those of its firewall about Fast Open.
+    """
 
     namespace: Namespace
     settings: Settings
     listeners: list[Listening] | None
     counted: dict[str, int] | None
     problem: str | None = None
+    routes: tuple[Route, ...] | None = ()
+    rules: tuple[Rule, ...] | None = ()
 
 
 def find(candidates: Iterable[int]) -> list[Namespace]:
@@ -88,7 +95,7 @@ def look(namespace: Namespace) -> View:
     directory = f"/proc/{namespace.pid}/net"
     listeners = sockets.read(directory) if namespace.pid else None
     counted = counters.read(f"{directory}/netstat") if namespace.pid else None
-    return View(namespace, UNREADABLE, listeners, counted, reason)
+    return View(namespace, UNREADABLE, listeners, counted, reason, None, None)
 
 
 def count(namespace: Namespace) -> dict[str, int] | None:
@@ -111,7 +118,8 @@ def inside(namespace: Namespace, question: Callable[[], Answer]) -> Answer:
 
 
 def _look_around(namespace: Namespace) -> View:
-    return View(namespace, read_settings(), sockets.read(), counters.read())
+    settings, listeners, counted = read_settings(), sockets.read(), counters.read()
+    return View(namespace, settings, listeners, counted, None, routes.read(), firewall.read())
 
 
 def _named() -> list[tuple[str, tuple[int, int]]]:

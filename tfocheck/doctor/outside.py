@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tfocheck.doctor import netns
-from tfocheck.doctor.examination import Listener
+from tfocheck.doctor.listener import Listener
 from tfocheck.errors import CannotError
 from tfocheck.judging.kind import Kind
 from tfocheck.model.case import Role
@@ -36,6 +36,11 @@ class Outside:
     target: str
     works: bool | None
     said: str
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if self.target.startswith("[") else 4
 
 
 def check(listeners: Sequence[Listener]) -> list[Outside]:

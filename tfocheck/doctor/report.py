@@ -14,12 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tabulate import MIN_PADDING, tabulate
 
-from tfocheck.doctor import counters, kernel
+from tfocheck.doctor import chain, counters, kernel
 from tfocheck.doctor.advice import Step
+from tfocheck.doctor.chain import State, state
 from tfocheck.doctor.configuration import Configuration
-from tfocheck.doctor.diagnosis import Diagnosis, Weight
-from tfocheck.doctor.examination import Listener, Machine, Running, State, state
+from tfocheck.doctor.diagnosis import Diagnosis
+from tfocheck.doctor.examination import Machine, Running
+from tfocheck.doctor.finding import Weight
 from tfocheck.doctor.kernel import Key
+from tfocheck.doctor.listener import Listener
 from tfocheck.doctor.netns import View
 from tfocheck.doctor.outside import Outside
 from tfocheck.errors import ExitCode
@@ -40,7 +43,9 @@ _KEYS = {
     Key.ONE: "one",
     Key.WITH_BACKUP: "one, and a backup key",
 }
+_HOLDS = {True: ("holds ", _GREEN), False: ("breaks", _RED), None: ("?     ", _YELLOW)}
 _LEAST_WIDTH = 16
+_MOST_CHAINS = 4
 _GAP = 2
 
 
@@ -59,9 +64,38 @@ def render(
         blocks.append(_view(machine, view, style, explained=view.settings.fast_open in shown))
         if machine.of(view) or not machine.listeners:
             shown.add(view.settings.fast_open)
-    blocks += [_listeners(machine, style), _servers(machine, style), _outside(outside, style)]
+    blocks += [_listeners(machine, style), _guards(machine, style), _chains(machine, style)]
+    blocks += [_servers(machine, style), _outside(outside, style)]
     blocks += [_findings(found, style), _steps(steps, style), summary(found, style)]
     return "\n".join(block for block in blocks if block)
+
+
+def _guards(machine: Machine, style: Style) -> str:
+    if not machine.guards:
+        return ""
+    ports = "1 port is" if machine.guards == 1 else f"{machine.guards} ports are"
+    return _lines([f"{ports} kept silent by a check that runs here: no servers"], style)
+
+
+def _chains(machine: Machine, style: Style) -> str:
+    """Of those that ought to have it the links, where one breaks or may."""
+    alike: dict[tuple[chain.Link, ...], list[str]] = {}
+    for listener in machine.wanted:
+        links = tuple(chain.links(listener, machine.version))
+        doubtful = listener.view.rules or any(each.holds is False for each in links)
+        if doubtful and listener.queue is not None:
+            alike.setdefault(links, []).append(str(listener.listening))
+    lines: list[str] = []
+    for links, names in list(alike.items())[:_MOST_CHAINS]:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"from setting to wire, {', '.join(names[:3])}{more}:")
+        for each in links:
+            word, colour = _HOLDS[each.holds]
+            text = escape.text(f"{each.name}: {each.text}")
+            lines.append(f"  {style.paint(word, colour)}  {text}")
+    if len(alike) > _MOST_CHAINS:
+        lines.append("and others: ask with --port, or for --json")
+    return _lines(lines, style, " " * 10)
 
 
 def summary(found: Diagnosis, style: Style) -> str:
@@ -95,10 +129,11 @@ def _view(machine: Machine, view: View, style: Style, *, explained: bool) -> str
         word = style.paint("on ", _GREEN) if on else "off"
         lines.append(f"  {bit:#7x}  {word}  {meaning}")
     lines += [f"  {name:<9} {text}" for name, text in _facts(machine, view)]
-    shown = [name for name in counters.MEANINGS if name in (view.counted or {})]
-    if shown and any((view.counted or {}).values()):
+    counted = view.counted or {}
+    shown = [name for name in counters.MEANINGS if name in counted]
+    if any(counted.values()):
         lines.append("  counters since this namespace began:")
-        lines += counted_lines((name for name in shown if view.counted[name]), view.counted)  # type: ignore[index,arg-type]
+        lines += counted_lines((name for name in shown if counted[name]), counted)
     elif shown:
         lines.append("  counters  all 0: nobody has tried Fast Open here")
     return _lines(lines, style, " " * 12)
@@ -181,11 +216,12 @@ def why(machine: Machine, listener: Listener) -> str:
         parts += ["perhaps without asking: bit 0x400"] if everyone else []
         parts += [f"{'a key' if keys == 1 else f'{keys} keys'} of its own"] if keys else []
         bare = listener.options is not None and listener.options.without_cookie
+        parts += ["MPTCP"] if listener.options and listener.options.is_mptcp else []
         parts += ["without a cookie, too"] if bare or settings.has(0x200) else []
         return ", ".join(parts)
     if found is State.REFUSED:
-        refused = settings.has(kernel.SERVER) is False
-        reason = "bit 0x2 is off" if refused else "this kernel is too old"
+        link = chain.broken(listener, machine.version)
+        reason = link.reason if link else ""
         asks = f"it asks for {queue}, the kernel refuses" if queue else "whatever it asks for"
         return f"{asks}: {reason}"
     if found is State.UNKNOWN:

@@ -1,18 +1,17 @@
 """How Fast Open is switched on in the servers that doctor knows, and what their files say.
 
-Each entry names its source. nginx and haproxy are read directive by directive (``nginx``,
-``haproxy``); of the others the lines that matter are found by their words.
+Each entry names its source; "tried" is what its sockets said here. The files are read by ``nginx``,
+``haproxy`` and ``readers``, each by its server's own grammar.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tfocheck.doctor import configuration, haproxy, nginx, processes
-from tfocheck.doctor.configuration import Configuration, Directive
+from tfocheck.doctor import haproxy, nginx, readers
+from tfocheck.doctor.configuration import Configuration
 from tfocheck.doctor.processes import Process
 
 
@@ -42,64 +41,6 @@ def recognise(process: Process) -> Server | None:
     return None
 
 
-def _of_lines(
-    pattern: str, flags: Sequence[str], default: str | None
-) -> Callable[[Process], Configuration]:
-    """Reads lines by a pattern, whose only group is the queue's length (0 is off)."""
-    wanted = re.compile(pattern)
-
-    def read_lines(process: Process) -> Configuration:
-        named = [value for flag in flags for value in configuration.option(process.arguments, flag)]
-        named += [
-            value
-            for flag in flags
-            if flag.startswith("--")
-            for word in process.arguments
-            if (value := word.removeprefix(f"{flag}=")) != word
-        ]
-        if not named and default is None:
-            return Configuration()
-        path = processes.absolute(process, named[-1] if named else default or "")
-        try:
-            text = configuration.read_file(path, process)
-        except OSError as error:
-            why_not = configuration.why_not(error)
-            return Configuration((), path, None, f"{path} can't be read: {why_not}")
-        found = (
-            Directive(path, number, line.strip(), int(match[1]) > 0, ())
-            for number, line in enumerate(text.split("\n"), 1)
-            if (match := wanted.search(line))
-        )
-        return Configuration(tuple(found), path)
-
-    return read_lines
-
-
-def _varnish(process: Process) -> Configuration:
-    for value in configuration.option(process.arguments, "-p"):
-        name, _, setting = value.partition("=")
-        if name == "tcp_fastopen":
-            on = setting.lower() in ("on", "yes", "true", "1", "enable")
-            place = f"/proc/{process.pid}/cmdline"
-            return Configuration((Directive(place, 1, f"-p {value}", on, ()),))
-    return Configuration()
-
-
-_UNBOUND_KNOWS = re.compile(rb"(Fast Open as server failed)")
-
-
-def _unbound(process: Process) -> Configuration:
-    try:
-        [found] = configuration.search_binary(process.pid, (_UNBOUND_KNOWS,))
-    except (OSError, ValueError):
-        return Configuration()
-    return Configuration(knows=found is not None)
-
-
-def _nothing(_process: Process) -> Configuration:
-    return Configuration()
-
-
 SERVERS = (
     Server(
         "nginx",
@@ -120,21 +61,21 @@ SERVERS = (
         ("varnishd", "cache-main"),
         "varnishd -p tcp_fastopen=on, then restart (off by default)",
         "varnishd(1), tcp_fastopen",
-        _varnish,
+        readers.varnish,
     ),
     Server(
         "unbound",
         ("unbound",),
         "no directive: build it with ./configure --enable-tfo-server, as Debian's is",
         "unbound's configure --help; util/netevent.c, services/listen_dnsport.c",
-        _unbound,
+        readers.unbound,
     ),
     Server(
         "BIND",
         ("named",),
         "no directive: BIND 9.18 never asks for Fast Open; use bit 0x400, or dnsdist before it",
         "tried: libisc of 9.18 sets no TCP_FASTOPEN; the ARM has no option for it",
-        _nothing,
+        readers.nothing,
     ),
     Server(
         "dnsdist",
@@ -142,10 +83,10 @@ SERVERS = (
         'addLocal("...", {tcpFastOpenQueueSize=256}), in YAML tcp: fast_open_queue_size: 256 of a '
         "bind; then restart",
         "https://dnsdist.org/reference/config.html#addLocal",
-        _of_lines(
-            r"(?:tcpFastOpenQueueSize\s*=|fast_open_queue_size\s*:)\s*(\d{1,9})",
+        readers.files(
+            readers.dnsdist,
             ("-C", "--config"),
-            "/etc/dnsdist/dnsdist.conf",
+            ("/etc/dnsdist/dnsdist.conf", "/etc/dnsdist/dnsdist.yml"),
         ),
     ),
     Server(
@@ -153,15 +94,15 @@ SERVERS = (
         ("exim", "exim4"),
         "nothing to configure: the daemon asks for smtp_connect_backlog itself when it starts",
         "src/daemon.c of Exim 4.9x",
-        _nothing,
+        readers.nothing,
     ),
     Server(
         "h2o",
         ("h2o",),
         "tcp-fastopen: 4096 at the top level; that is its default on Linux, 0 switches it off",
         "https://h2o.examp1e.net/configure/base_directives.html#tcp-fastopen",
-        _of_lines(
-            r"^\s*[\"']?tcp-fastopen[\"']?\s*:\s*(\d{1,9})", ("-c", "--conf"), "/etc/h2o/h2o.conf"
+        readers.files(
+            readers.yaml_setting("tcp-fastopen"), ("-c", "--conf"), ("/etc/h2o/h2o.conf",)
         ),
     ),
     Server(
@@ -169,16 +110,84 @@ SERVERS = (
         ("caddy",),
         "no directive: Caddy has no Fast Open of its own; use bit 0x400, or a proxy before it",
         "https://github.com/caddyserver/caddy/issues/2887",
-        _nothing,
+        readers.nothing,
     ),
     Server(
         "Envoy",
         ("envoy",),
         "tcp_fast_open_queue_length: 256 in the listener",
         "https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto",
-        _of_lines(
-            r"tcp_fast_open_queue_length[\"']?\s*:\s*(\d{1,9})", ("-c", "--config-path"), None
+        readers.files(readers.envoy, ("-c", "--config-path"), ()),
+    ),
+    Server(
+        "Knot DNS",
+        ("knotd",),
+        "nothing to configure: knotd asks by itself (tcp-fastopen is about its own queries)",
+        "knot.conf(5), tcp-fastopen; tried: 3.2.6 has a queue of 10 with it on and off",
+        readers.nothing,
+    ),
+    Server(
+        "Knot Resolver",
+        ("kresd",),
+        "nothing to configure: kresd asks for a queue of 16 when it begins to listen",
+        "daemon/io.c of Knot Resolver, io_listen_tcp",
+        readers.nothing,
+    ),
+    Server(
+        "PowerDNS",
+        ("pdns_server",),
+        "tcp-fast-open=256 in pdns.conf, then restart",
+        "https://doc.powerdns.com/authoritative/settings.html#tcp-fast-open",
+        readers.pdns,
+    ),
+    Server(
+        "PowerDNS Recursor",
+        ("pdns_recursor",),
+        "tcp-fast-open=256 in recursor.conf, from 5.0 on incoming: tcp_fast_open: 256 in "
+        "recursor.yml; then restart",
+        "https://doc.powerdns.com/recursor/settings.html#tcp-fast-open",
+        readers.recursor,
+    ),
+    Server(
+        "shadowsocks",
+        ("ss-server", "ssserver"),
+        'ss-server --fast-open, or "fast_open": true in its file; then restart',
+        "ss-server(1), --fast-open; tried: a queue of 5 with it, none without",
+        readers.shadowsocks,
+    ),
+    Server(
+        "nghttpx",
+        ("nghttpx",),
+        "nghttpx --fastopen=256, or fastopen=256 in nghttpx.conf; then restart",
+        "nghttpx(1), --fastopen",
+        readers.nghttpx,
+    ),
+    Server(
+        "Traffic Server",
+        ("traffic_server", "[TS_MAIN]"),
+        "bit 0x8 of proxy.config.net.sock_option_flag_in (records.config; in records.yaml records: "
+        "net: sock_option_flag_in), then restart",
+        "https://docs.trafficserver.apache.org/en/latest/admin-guide/files/records.yaml.en.html "
+        "proxy.config.net.sock_option_flag_in, sock_option_tfo_queue_size_in",
+        readers.files(
+            readers.traffic_server,
+            (),
+            ("/etc/trafficserver/records.yaml", "/etc/trafficserver/records.config"),
         ),
+    ),
+    Server(
+        "dropbear",
+        ("dropbear",),
+        "nothing to configure: it asks, unless built with DROPBEAR_SERVER_TCP_FAST_OPEN 0",
+        "sysoptions.h of dropbear; tried: 2022.83 has a queue of 5",
+        readers.nothing,
+    ),
+    Server(
+        "lighttpd",
+        ("lighttpd",),
+        "no directive: lighttpd never asks for Fast Open; use bit 0x400, or a proxy before it",
+        "src/network.c of lighttpd 1.4 sets no TCP_FASTOPEN",
+        readers.nothing,
     ),
     Server(
         "systemd",
@@ -186,7 +195,7 @@ SERVERS = (
         "a .socket unit has no setting for it: the service has to set TCP_FASTOPEN on the socket "
         "that it is handed; or set bit 0x400 and restart the unit",
         "systemd.socket(5); https://github.com/systemd/systemd/issues/5796",
-        _nothing,
+        readers.nothing,
     ),
 )
 

@@ -26,6 +26,18 @@ TCP_FASTOPEN_NO_COOKIE = 34
 _PIDFD_GETFD = 438
 """The system call's number, the same on all architectures."""
 
+_SO_GET_FILTER = 26
+_SO_PROTOCOL = 38
+_IPPROTO_MPTCP = 262
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+_HIGHEST_TTL = 255
+_TCP_INFO_BYTES = 192
+# tcpi_sacked of linux/tcp.h: of a listener the kernel fills in its backlog (tcp_get_info).
+_BACKLOG_AT = 28
+_DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)
+"""The one instruction of a filter that lets nothing in: return 0 (linux/filter.h)."""
+
 _KEY_BYTES = 16
 _LISTEN = 0x0A
 # A half-open connection: kernels before 4.4 list it beside its listener.
@@ -66,13 +78,18 @@ class Options:
 
     ``queue`` is the longest queue of pending Fast Opens, 0 when it has none. ``own_keys`` counts
     the keys set on this socket alone; with 0 it uses its namespace's. ``takes_ipv4`` is about IPv6
-    wildcard sockets that are reached over IPv4 as well.
+    wildcard sockets that are reached over IPv4 as well. ``backlog`` is how many connections may
+    wait, as the kernel has cut it to net.core.somaxconn; None when it is not known. ``deaf`` says
+    that no packet of a client gets in: a port that a check here keeps silent.
     """
 
     queue: int
     own_keys: int = 0
     without_cookie: bool = False
     takes_ipv4: bool = False
+    backlog: int | None = None
+    is_mptcp: bool = False
+    deaf: bool = False
 
 
 def parse(lines: Iterable[str]) -> Iterator[Listening]:
@@ -155,7 +172,35 @@ def _ask(listener: socket.socket) -> Options:
         _own_keys(listener),
         bool(_option(listener, socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE)),
         both,
+        _backlog(listener),
+        _option(listener, socket.SOL_SOCKET, _SO_PROTOCOL) == _IPPROTO_MPTCP,
+        _is_deaf(listener),
     )
+
+
+def _backlog(listener: socket.socket) -> int | None:
+    try:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None
+    return int(struct.unpack_from("=I", info, _BACKLOG_AT)[0]) if len(info) > 31 else None
+
+
+def _is_deaf(listener: socket.socket) -> bool:
+    """Whether it is a guard as linux/guard.py makes them: a filter, or a TTL that few have."""
+    if listener.family == socket.AF_INET6:
+        least = _option(listener, socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT)
+    else:
+        least = _option(listener, socket.IPPROTO_IP, _IP_MINTTL)
+    # Routers' daemons ask for that TTL too, but have more than one wait.
+    if least == _HIGHEST_TTL and _backlog(listener) == 1:
+        return True
+    # The length is in instructions, which getsockopt() of Python knows nothing of.
+    found, length = ctypes.create_string_buffer(len(_DROP_ALL)), ctypes.c_uint(1)
+    asked = _libc.getsockopt(
+        listener.fileno(), socket.SOL_SOCKET, _SO_GET_FILTER, found, ctypes.byref(length)
+    )
+    return asked == 0 and length.value == 1 and found.raw == _DROP_ALL
 
 
 def _own_keys(listener: socket.socket) -> int:

@@ -4,7 +4,8 @@ Of files with the same name only the one in the first directory counts; they are
 name, whatever directory they are in, and the last one wins; /etc/sysctl.conf comes after them all.
 systemd does the same, but reads /etc/sysctl.conf only where /etc/sysctl.d has a link to it.
 
-Sources: sysctl(8) of procps-ng 4, "SYSTEM FILE PRECEDENCE"; sysctl.d(5) of systemd.
+Sources: sysctl(8) of procps-ng 4, "SYSTEM FILE PRECEDENCE"; sysctl.d(5) of systemd;
+kernel-parameters.txt of the kernel, sysctl.*=.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DIRECTORIES = (
     "/lib/sysctl.d",
 )
 LAST = "/etc/sysctl.conf"
+COMMAND_LINE = "/proc/cmdline"
+"""What the kernel was booted with: "sysctl.NAME=VALUE" comes before all files (Linux 5.8)."""
 
 _MOST_BYTES = 1 << 20
 _NUMBER = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)(?=\s|$)", re.IGNORECASE | re.ASCII)
@@ -91,7 +94,17 @@ def settings(name: str, root: str = "/") -> list[Setting]:
                 exact.append(Setting(file, number, value))
             elif _matches(name, key):
                 by_pattern.append(Setting(file, number, value, True))
-    return exact if excepted else [*by_pattern, *exact]
+    return [*_booted_with(name, root), *([] if excepted else by_pattern), *exact]
+
+
+def _booted_with(name: str, root: str) -> list[Setting]:
+    try:
+        words = _under(root, COMMAND_LINE).read_text(errors="replace").split()
+    except OSError:
+        return []
+    given = (word.removeprefix("sysctl.").partition("=") for word in words if word[:7] == "sysctl.")
+    place = str(_under(root, COMMAND_LINE))
+    return [Setting(place, 1, value) for key, _, value in given if _dotted(key) == name]
 
 
 def is_read_at_boot(setting: Setting, root: str = "/") -> bool:
