@@ -184,9 +184,9 @@ def port_of(where: tuple[str, int]) -> int:
 
 
 def agrees(cell: Cell) -> bool:
-    """Whether inside and outside say the same, or the inside has said that it can't tell."""
+    """Whether inside and outside say the same, or one of them has said that it can't tell."""
     *_, inside, seen, _ = cell
-    return inside is None or inside is seen
+    return None in (inside, seen) or inside is seen
 
 
 def main() -> int:
@@ -209,8 +209,8 @@ def main() -> int:
         print("".join(map(shown, now)), end="", flush=True)
         found += now
     wrong = sum(not agrees(cell) for cell in found)
-    told = sum(cell[3] is not None for cell in found)
-    print(f"{len(found)} cells, {told} told from inside, {wrong} disagree")
+    told = sum(None not in cell[3:5] for cell in found)
+    print(f"{len(found)} cells, {told} told from inside and outside, {wrong} disagree")
     return 1 if wrong else 0
 
 
