@@ -68,7 +68,7 @@ clean:  ## remove what was made here
 # One that was left half-made has no pip: it is made from the beginning.
 $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed pyproject.toml

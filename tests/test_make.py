@@ -43,7 +43,7 @@ def make(folder: Path, *targets: str) -> list[str]:
     return (folder / "log").read_text().splitlines()
 
 
-INSTALL = "-m pip install --quiet --disable-pip-version-check --editable ."
+INSTALL = "-m pip install --quiet --disable-pip-version-check --editable .[lab]"
 DEMO = "-m tfocheck demo"
 
 

@@ -123,7 +123,10 @@ class _Reading:
             return []
 
     def _parse(self, path: str) -> list[dict[str, Any]]:
-        import crossplane
+        try:
+            import crossplane
+        except ModuleNotFoundError as error:
+            raise OSError("that takes crossplane-ng, which is not installed") from error
 
         text = configuration.read_file(path, self.process)
         # Most files of a large configuration have neither, and parsing takes its time.

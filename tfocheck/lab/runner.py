@@ -22,6 +22,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -56,6 +57,8 @@ def run_in_lab(scenario: Scenario, action: Action, setup: Setup = _AS_IT_IS) -> 
     check_setup(scenario, setup)
     if not sys.platform.startswith("linux"):
         raise LabError("a lab needs Linux: it is made of the kernel's namespaces")
+    if importlib.util.find_spec("pyroute2") is None:
+        raise LabError("a lab takes pyroute2: pip install 'tfocheck[lab]'")
     if scenario.missing_program():
         raise LabError(servers.missing(scenario))
 
