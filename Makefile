@@ -8,7 +8,7 @@ RUNS ?= 200
 WORLDS ?= 300
 SOAK_JOBS ?= 8
 
-.PHONY: help demo test fast coverage mutants simulate lint bench matrix soak reports clean
+.PHONY: help demo test fast coverage mutants simulate lint bench matrix soak docs printed reports clean
 
 # A virtual environment whose Python does not run any more is made anew.
 ifneq ($(wildcard $(VENV)/.installed),)
@@ -58,6 +58,13 @@ matrix: $(VENV)/.installed-test  ## doctor at each switch and listener, inside a
 
 soak: $(VENV)/.installed  ## RUNS checks on bad networks: how many verdicts are false?
 	$(BIN)/python bench/soak.py --runs $(RUNS) --jobs $(SOAK_JOBS)
+
+docs: $(VENV)/.installed-test  ## the pages as a site, in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet --strict
+
+printed: $(VENV)/.installed-test  ## what README and pages show as printed, printed anew
+	$(BIN)/python docs/make.py
 
 reports: $(VENV)/.installed  ## the samples in reports/, printed anew
 	$(BIN)/python reports/make.py

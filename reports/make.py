@@ -1,4 +1,4 @@
-"""Makes the sample reports in this directory and the README's table of servers: ``make reports``.
+"""Makes the sample reports in this directory and the table of docs/servers.md: ``make reports``.
 
 Each lab scenario is checked as ``tfocheck lab run`` does, and what chance put into the report is
 taken out (``normal``), so that making them twice gives the same files.
@@ -44,7 +44,7 @@ IN_SHORT = tuple(scenario.name for scenario in DAEMONS if scenario.name not in B
 """With a line of JSON beside the text."""
 
 SERVERS = (*SHOWN[:3], *IN_SHORT, *SHOWN[3:])
-"""The rows of the README's table."""
+"""The rows of the table in docs/servers.md."""
 
 WITH_PACKETS = ("linux",)
 LEFT_TO_CHANCE = {
@@ -68,21 +68,21 @@ MIDDLEBOXES = tuple(
 )
 NAMES = tuple(dict.fromkeys((*IN_FULL, *IN_SHORT, *MIDDLEBOXES)))
 
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "servers.md"
 BEGIN, END = "<!-- made by make reports -->\n", "<!-- up to here -->\n"
 _BY_CHANCE = 1
 _IN_CELLS = ("pass", "fail", "warn", "inconclusive", "error", "skip", "info")
 
 
 def main() -> int:
-    """Make all samples, or those that are named, and the README's table."""
+    """Make all samples, or those that are named, and the table of docs/servers.md."""
     names = sys.argv[1:] or NAMES
     for name in names:
         if name not in NAMES:
             raise UsageError(f"there is no sample {name}: name some of {', '.join(NAMES)}")
         print(name, flush=True)
         make(name, HERE)
-    README.write_text(with_table(README.read_text(), HERE))
+    PAGE.write_text(with_table(PAGE.read_text(), HERE))
     return 0
 
 
@@ -162,15 +162,15 @@ def _write(judgement: Judgement, name: str, folder: Path) -> None:
         (folder / file_name).write_bytes(data)
 
 
-# The README's table
+# The table of docs/servers.md
 
 
-def with_table(readme: str, folder: Path) -> str:
-    """The README with the table that the samples in this folder give."""
-    head, begin, rest = readme.partition(BEGIN)
+def with_table(page: str, folder: Path) -> str:
+    """The page with the table that the samples in this folder give."""
+    head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise TfocheckError(f"{README.name} has no lines {BEGIN.strip()} and {END.strip()}")
+        raise TfocheckError(f"{PAGE.name} has no lines {BEGIN.strip()} and {END.strip()}")
     return f"{head}{begin}{table({name: Sample.read(name, folder) for name in SERVERS})}{end}{tail}"
 
 
@@ -204,7 +204,7 @@ def table(samples: Mapping[str, Sample]) -> str:
             _cell(verdict for section, verdict in sample.verdicts if section == shown)
             for shown in ordered
         ]
-        rows.append([f"[{name}](reports/{name}.txt)", f"**{sample.grade or '-'}**", *cells])
+        rows.append([f"`{name}`", f"**{sample.grade or '-'}**", *cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -648,10 +648,10 @@ def shown_and_hidden() -> list[str]:
     return [sample, printed.getvalue(), *keys]
 
 
-def test_the_readmes_sample_is_the_programs_and_the_key_is_not_shown(in_lab: InLab) -> None:
+def test_the_pages_sample_is_the_programs_and_the_key_is_not_shown(in_lab: InLab) -> None:
     sample, all_of_it, *keys = in_lab("nginx", shown_and_hidden)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert sample[sample.index("net.ipv4") :] in readme
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+    assert sample[sample.index("net.ipv4") :] in page
     assert "one, and a backup key" in all_of_it
     assert '"with-backup"' in all_of_it
     for part in (word for key in keys for word in key.split("-")):
