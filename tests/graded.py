@@ -54,8 +54,8 @@ class Graded:
 
 
 def require(scenario: str) -> None:
-    """Skip when the scenario's program is missing; fail where nothing may be missing."""
-    missing = SCENARIOS[scenario].missing_program()
+    """Skip when the scenario lacks something here; fail where nothing may be missing."""
+    missing = SCENARIOS[scenario].lacking()
     if missing is None:
         return
     if os.environ.get("TFOCHECK_REQUIRE_ALL") == "1":

@@ -13,6 +13,8 @@ import pytest
 from graded import command, grade, require
 from read_back import check_junit, read_packets
 
+from tfocheck.lab.scenarios import SCENARIOS
+
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 README = (ROOT / "README.md").read_text()
@@ -44,6 +46,8 @@ def test_all_that_is_shown_as_printed_can_be_printed_anew() -> None:
 
 @pytest.mark.parametrize("name", make.ALWAYS)
 def test_what_is_the_same_each_time_is_not_stale(name: str) -> None:
+    if name == "lab" and any(each.missing_programs() for each in SCENARIOS.values()):
+        pytest.skip("the list says which programs are missing here")
     assert SHOWN[name].strip() == make.ALWAYS[name]().strip(), STALE.format(name)
 
 

@@ -55,8 +55,9 @@ def in_lab(_lab_possible: str) -> InLab:
         name: str, function: Callable[..., Any], *arguments: object, setup: Setup = _AS_IT_IS
     ) -> Any:
         scenario = SCENARIOS[name]
-        if scenario.missing_program():
-            unavailable(f"{name} needs the Debian package {scenario.missing_program()}")
+        lacking = scenario.lacking()
+        if lacking:
+            unavailable(f"{name} needs {lacking}")
         read_end, write_end = os.pipe()
 
         def action(_target: str) -> int:

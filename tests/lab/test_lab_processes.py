@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import importlib
 import os
 import pty
@@ -258,6 +259,14 @@ def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_
     assert caught.value.exit_code == ExitCode.CANNOT
 
 
+def test_what_starts_for_root_only_is_said_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    there = dataclasses.replace(SCENARIOS["linux"], for_root=True, program="sh")
+    with pytest.raises(LabError, match="linux needs root, for whom alone sh starts"):
+        run_in_lab(there, lambda _target: 0)
+    assert [each.name for each in SCENARIOS.values() if each.for_root] == ["exim"]
+
+
 def test_what_an_action_raises_reaches_the_caller(capfd: pytest.CaptureFixture[str]) -> None:
     def action(_target: str) -> int:
         raise ZeroDivisionError("on purpose")
@@ -331,7 +340,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes user, which n
 @needs_root
 @pytest.mark.parametrize("name", ["linux", "nginx", "haproxy"])
 def test_ordinary_user_without_home_or_directory(name: str, tmp_path: Path) -> None:
-    if SCENARIOS[name].missing_program():
+    if SCENARIOS[name].lacking():
         pytest.skip(f"needs {SCENARIOS[name].program}")
     import_all()
 

@@ -14,6 +14,7 @@ def _daemon(
     *,
     payload: str | None = None,
     has_off_port: bool = False,
+    for_root: bool = False,
 ) -> Scenario:
     return Scenario(
         name,
@@ -26,6 +27,7 @@ def _daemon(
         package,
         payload=payload,
         has_off_port=has_off_port,
+        for_root=for_root,
     )
 
 
@@ -57,7 +59,14 @@ DAEMONS = (
     _daemon("varnish", "varnish, -p tcp_fastopen=on", "varnishd", "varnish"),
     _daemon("h2o", "h2o, tcp-fastopen: 256", "h2o", "h2o"),
     _daemon("nghttpx", "nghttpx, --fastopen=256", "nghttpx", "nghttp2-proxy"),
-    _daemon("exim", "exim, SMTP, as built", "exim4", "exim4-daemon-light", payload="smtp"),
+    _daemon(
+        "exim",
+        "exim, SMTP, as built",
+        "exim4",
+        "exim4-daemon-light",
+        payload="smtp",
+        for_root=True,
+    ),
     _daemon(
         "shadowsocks",
         "shadowsocks, --fast-open: says nothing",

@@ -59,8 +59,11 @@ def run_in_lab(scenario: Scenario, action: Action, setup: Setup = _AS_IT_IS) -> 
         raise LabError("a lab needs Linux: it is made of the kernel's namespaces")
     if importlib.util.find_spec("pyroute2") is None:
         raise LabError("a lab takes pyroute2: pip install 'tfocheck[lab]'")
-    if scenario.missing_program():
+    if scenario.missing_programs():
         raise LabError(servers.missing(scenario))
+    lacking = scenario.lacking()
+    if lacking:
+        raise LabError(f"the scenario {scenario.name} needs {lacking}")
 
     flush_output()
     user_end, lab_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -52,7 +52,8 @@ class Scenario:
     `application` is what the lab's own server does with a connection (see `applications`), and
     `backlog` its listen()'s; `most_connections` is how many haproxy takes of an address in ten
     seconds; `rules` are loaded into the server's nftables; `variations` are what the reference
-    server makes of what RFCs leave to it.
+    server makes of what RFCs leave to it. `for_root` says that the program starts for root only,
+    whatever an ordinary user's namespaces allow.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Scenario:
     most_connections: int | None = None
     rules: str = ""
     variations: Variations = USUAL
+    for_root: bool = False
 
     @property
     def hostname(self) -> str:
@@ -110,9 +112,12 @@ class Scenario:
             options["proxy_protocol"] = self.proxy_protocol
         return options
 
-    def missing_program(self) -> str | None:
-        """The Debian package to install first if a program isn't on this machine."""
-        return next((package for _, package in self.missing_programs()), None)
+    def lacking(self) -> str | None:
+        """What has to be there first: root, or a Debian package whose program is not."""
+        if self.for_root and os.geteuid() != 0:
+            return f"root, for whom alone {self.program} starts"
+        packages = (package for _, package in self.missing_programs())
+        return next((f"the Debian package {package}" for package in packages), None)
 
 
 @dataclass(frozen=True)
