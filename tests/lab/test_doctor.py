@@ -26,7 +26,7 @@ import pytest
 import tfocheck.library
 import tfocheck.report.table  # noqa: F401
 from tfocheck.cli import main as cli
-from tfocheck.doctor import examination, json_report, netns
+from tfocheck.doctor import clients, examination, json_report, netns
 from tfocheck.doctor.diagnosis import diagnose
 from tfocheck.doctor.netns import Namespace
 from tfocheck.errors import ExitCode
@@ -225,6 +225,24 @@ def with_guards() -> list[Any]:
 
 def test_the_ports_that_a_check_keeps_silent_are_no_listeners(in_lab: InLab) -> None:
     assert in_lab("linux-0", with_guards) == [5, []]
+
+
+def as_a_client(target: str) -> list[Any]:
+    """Two connections with data on the SYN: the first asks for a cookie, the second has one."""
+    SYSCTL.write_text("1")
+    host, _, port = target.partition(":")
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(2):
+            one = open_ones.enter_context(socket.socket())
+            one.sendto(b"GET / HTTP/1.1\r\nHost: x\r\n", socket.MSG_FASTOPEN, (host, int(port)))
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        found = next(each for each in clients.examine() if each.view.namespace.own)
+    [kept], [opened] = found.kept or (), found.opened or ()
+    return [kept.cookie, opened.remote_port, opened.process is not None]
+
+
+def test_what_is_used_as_a_client_is_known(in_lab: InLab) -> None:
+    assert in_lab("linux", as_a_client, "10.77.0.2:8080") == [8, 8080, True]
 
 
 # The advice
@@ -582,6 +600,7 @@ MODES: dict[str, list[str]] = {
     "json": ["--json", "-"],
     "watch": ["--watch", "--times", "1", "--interval", "0.1"],
     "check": ["--check"],
+    "clients": ["--clients"],
 }
 
 
@@ -625,7 +644,7 @@ def test_nothing_is_written(in_lab: InLab) -> None:
         unavailable("needs the Debian package strace")
     for mode, (code, read, changing) in in_lab("nginx", traced).items():
         assert code == 0, mode
-        assert read == ["tcp_fastopen", "nginx.conf"] or mode == "watch"
+        assert read == ["tcp_fastopen", "nginx.conf"] or mode in ("watch", "clients")
         assert changing == [], mode
 
 

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print only the advice, as a script for sh; nothing is run.",
 )
+@click.option(
+    "--clients",
+    "clients_only",
+    is_flag=True,
+    help="Say what of this machine uses Fast Open as a client: cookies kept, connections, pauses.",
+)
 @click.option("--watch", "watch_too", is_flag=True, help="Show the kernel's counters as they move.")
 @click.option(
     "--interval",
@@ -68,6 +74,7 @@ def doctor(
     ports: tuple[int, ...],
     check_too: bool,
     fix_script: bool,
+    clients_only: bool,
     watch_too: bool,
     interval: float,
     times: int | None,
@@ -93,9 +100,21 @@ def doctor(
         raise UsageError("--interval and --times go with --watch")
     if sum((watch_too, fix_script, json_path is not None)) > 1:
         raise UsageError("--watch, --fix-script and --json are one at a time")
+    if clients_only:
+        if ports or check_too or watch_too or fix_script or json_path is not None:
+            raise UsageError("--clients goes with -q only")
+        return _clients(quiet=quiet)
     if watch_too:
         return _watch(ports, interval, times)
     return _report(ports, check_too, fix_script, json_path, quiet)
+
+
+def _clients(*, quiet: bool) -> int:
+    from tfocheck.doctor import clients, clients_report
+
+    text, code = clients_report.render(clients.examine())
+    _put(text.splitlines(keepends=True)[-1] if quiet else text)
+    return code
 
 
 def _report(

@@ -14,12 +14,14 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
-ROUTE, NETFILTER = socket.NETLINK_ROUTE, 12
+ROUTE, SOCKETS, NETFILTER, GENERIC = socket.NETLINK_ROUTE, 4, 12, 16
 """Families of netlink."""
 
 _REQUEST, _DUMP = 0x1, 0x300
+_CONTROL, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -50,6 +52,15 @@ def dump(family: int, kind: int, request: bytes) -> Iterator[bytes]:
                     raise OSError(number, os.strerror(number))
                 yield body
     raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+
+
+def generic(name: str) -> int:
+    """The number that a family of generic netlink has in this kernel. Raises OSError."""
+    for body in dump(GENERIC, _CONTROL, struct.pack("=BBH", _GET_FAMILY, 1, 0)):
+        known = dict(attributes(body[4:]))
+        if known.get(_FAMILY_NAME, b"").rstrip(b"\0") == name.encode():
+            return int.from_bytes(known[_FAMILY_ID], sys.byteorder)
+    raise OSError(errno.ENOENT, f"this kernel has no {name}")
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
