@@ -67,7 +67,11 @@ def test_the_action_checks_as_written(tmp_path: Path) -> None:
     done = subprocess.run(
         command("lab", "exec", "nginx", "--", "bash", "-ec", script),
         cwd=tmp_path,
-        env={**os.environ, "RUNNER_TEMP": str(tmp_path), "OPTIONS": "-4 --strict"},
+        env={
+            **os.environ,
+            "RUNNER_TEMP": str(tmp_path),
+            "OPTIONS": "-4 --strict --case cookie.request",
+        },
         capture_output=True,
         text=True,
     )

@@ -651,26 +651,18 @@ def test_nothing_is_written(in_lab: InLab) -> None:
 def shown_and_hidden() -> list[str]:
     """What doctor prints where nginx lives, and the keys that are set there."""
     namespaces.setns(os.open(servers_namespace().path, os.O_RDONLY), namespaces.CLONE_NEWNET)
-    SYSCTL.write_text("1")
-    sample = ""
-    while "nginx[2] +1" not in sample:  # until nginx has started its worker
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            cli.main(["doctor"])
-        sample = printed.getvalue()
+    printed = io.StringIO()
     keys = ["0a1b2c3d-11111111-22222222-33333333", "4a5b6c7d-44444444-55555555-66666666"]
     SYSCTL.with_name("tcp_fastopen_key").write_text(",".join(keys))
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         cli.main(["doctor"])
         cli.main(["doctor", "--json", "-"])
         cli.main(["doctor", "--fix-script"])
-    return [sample, printed.getvalue(), *keys]
+    return [printed.getvalue(), *keys]
 
 
-def test_the_pages_sample_is_the_programs_and_the_key_is_not_shown(in_lab: InLab) -> None:
-    sample, all_of_it, *keys = in_lab("nginx", shown_and_hidden)
-    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
-    assert sample[sample.index("net.ipv4") :] in page
+def test_the_key_is_not_shown(in_lab: InLab) -> None:
+    all_of_it, *keys = in_lab("nginx", shown_and_hidden)
     assert "one, and a backup key" in all_of_it
     assert '"with-backup"' in all_of_it
     for part in (word for key in keys for word in key.split("-")):
