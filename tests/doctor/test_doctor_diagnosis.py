@@ -276,6 +276,24 @@ def test_rules_of_the_firewall_are_told_of() -> None:
     assert Kind.FIREWALL not in kinds(diagnose(silent), Weight.WARNING)
 
 
+@pytest.mark.parametrize(
+    ("rules", "tables", "bpf", "words"),
+    [
+        (None, (), None, "away: nft list ruleset, BPF programs (bpftool net)"),
+        ((), ("ip filter",), {}, "away: iptables-legacy-save"),
+        ((), (), {"xdp": 2, "sock_ops": 1}, "away: BPF programs (bpftool net; 1 sock_ops, 2 xdp)"),
+        ((), (), {}, "away: what stands between this machine's network card and its kernel"),
+    ],
+)
+def test_only_what_may_be_at_fault_is_looked_for(
+    rules: tuple[Rule, ...] | None, tables: tuple[str, ...], bpf: dict[str, int] | None, words: str
+) -> None:
+    asked = listener(dataclasses.replace(view(3), rules=rules, old_tables=tables), 9)
+    whole = machine(asked, bpf=bpf)
+    found = diagnose(whole, [Outside(asked, "10.0.0.1:80", False, "TFO not offered")])
+    assert advice.advise(whole, found)[0].what.endswith(words)
+
+
 def test_sockets_of_one_address_that_differ() -> None:
     here = view(3)
     one, other = listener(here, 9), dataclasses.replace(listener(here, 0), count=3)

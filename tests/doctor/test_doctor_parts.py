@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfocheck.doctor import (
+    bpf_programs,
     counters,
     examination,
     firewall,
@@ -201,6 +202,32 @@ def test_rules_are_read_from_their_messages() -> None:
     found = list(firewall.parse(messages))
     assert [each.takes for each in found] == [True, False, True, True]
     assert str(found[0]) == "rule 4 of inet t c takes the Fast Open option off"
+
+
+def test_tables_of_the_old_iptables_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ip_tables_names").write_text("filter\nmangle\n")
+    assert firewall.old_tables(str(tmp_path)) == ("ip filter", "ip mangle")
+    assert firewall.old_tables("/nosuch") == ()
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads a BPF program, which needs root")
+def test_bpf_programs_that_see_packets_are_counted() -> None:
+    before = bpf_programs.count()
+    assert before is not None
+    code = ctypes.create_string_buffer(
+        struct.pack("=BBhi", 0xB7, 0, 0, 2) + struct.pack("=BBhi", 0x95, 0, 0, 0), 16
+    )  # return XDP_PASS
+    licence = ctypes.create_string_buffer(b"GPL")
+    asked = struct.pack("=IIQQ", 6, 2, ctypes.addressof(code), ctypes.addressof(licence))
+    call = bpf_programs._CALLS[os.uname().machine]
+    loaded = bpf_programs._bpf(call, 5, ctypes.create_string_buffer(asked + bytes(48), 72))
+    try:
+        now = bpf_programs.count()
+    finally:
+        os.close(loaded)
+    assert now is not None
+    assert now["xdp"] == before.get("xdp", 0) + 1
 
 
 @given(st.lists(st.binary()))

@@ -52,7 +52,7 @@ def advise(machine: Machine, found: Diagnosis) -> list[Step]:
     steps = list(_kernel_steps(machine, found.findings))
     if kinds & {Kind.NOT_ASKING, Kind.NOBODY_ASKS}:
         steps += _server_steps(machine)
-    steps += [step for finding in found.findings for step in _by_hand(finding)]
+    steps += [step for finding in found.findings for step in _by_hand(machine, finding)]
     steps += _boot_steps(machine, found.findings)
     return list(dict.fromkeys(steps))
 
@@ -265,7 +265,7 @@ def _places(directives: Sequence[Directive]) -> str:
     return ", ".join(places[:3]) + (f" and {more} more" if more > 0 else "")
 
 
-def _by_hand(finding: Finding) -> Iterator[Step]:
+def _by_hand(machine: Machine, finding: Finding) -> Iterator[Step]:
     """What no command does."""
     names = ", ".join(str(each.process or each.listening) for each in finding.listeners[:3])
     if finding.kind is Kind.WITHOUT_COOKIE and any(
@@ -287,10 +287,10 @@ def _by_hand(finding: Finding) -> Iterator[Step]:
     elif finding.kind is Kind.RESTART_CHANGES:
         yield Step(f"{names}: switch it on in the configuration as well")
     elif finding.kind is Kind.OUTSIDE_DISAGREES:
-        yield from _look_for(names, finding.listeners)
+        yield from _look_for(machine, names, finding.listeners)
 
 
-def _look_for(names: str, listeners: Sequence[Listener]) -> Iterator[Step]:
+def _look_for(machine: Machine, names: str, listeners: Sequence[Listener]) -> Iterator[Step]:
     """What takes the option away on this machine, as far as it is known."""
     rules = dict.fromkeys(
         (each.view.namespace, rule) for each in listeners for rule in each.view.rules or ()
@@ -300,11 +300,18 @@ def _look_for(names: str, listeners: Sequence[Listener]) -> Iterator[Step]:
         yield Step(
             f"{names}: {rule}: have it spare them, or delete it", _in_namespace(namespace, command)
         )
-    if not rules:
-        yield Step(
-            f"{names}: look for what takes the option away on this machine: nft list ruleset, "
-            "iptables-legacy-save, and BPF programs (bpftool prog; bpftool net)"
-        )
+    if rules:
+        return
+    places = ["nft list ruleset"] if any(each.view.rules is None for each in listeners) else []
+    if any(each.view.old_tables for each in listeners):
+        places.append("iptables-legacy-save")
+    if machine.bpf is None:
+        places.append("BPF programs (bpftool net)")
+    elif machine.bpf:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(machine.bpf.items()))
+        places.append(f"BPF programs (bpftool net; {kinds})")
+    where = ", ".join(places) or "what stands between this machine's network card and its kernel"
+    yield Step(f"{names}: look for what takes the option away: {where}")
 
 
 def _is_printable(text: str) -> bool:

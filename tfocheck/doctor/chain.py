@@ -144,5 +144,9 @@ def _of_firewall(listener: Listener) -> Link:
     if found:
         # What a rule applies to is not worked out.
         return Link(Name.FIREWALL, None, "; ".join(map(str, found[:3])), decides=False)
-    text = "no rule of nftables about the option; old iptables and BPF are not looked at"
+    if listener.view.old_tables:
+        named = ", ".join(listener.view.old_tables)
+        text = f"tables of the old iptables, which are not read: {named}"
+        return Link(Name.FIREWALL, None, text, decides=False)
+    text = "no rule about the option"
     return Link(Name.FIREWALL, True, text, decides=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tfocheck.doctor import kernel, netns, processes, servers, sysctls
+from tfocheck.doctor import bpf_programs, kernel, netns, processes, servers, sysctls
 from tfocheck.doctor.configuration import Configuration, Directive
 from tfocheck.doctor.kernel import Version
 from tfocheck.doctor.listener import Listener
@@ -66,7 +66,8 @@ class Persistence:
 class Machine:
     """All that was found; ``ports`` are those that it was limited to.
 
-    ``guards`` counts the ports that a check running here keeps silent: they are no servers.
+    ``guards`` counts the ports that a check running here keeps silent: they are no servers. ``bpf``
+    counts BPF programs that see packets, by their kind; None where that can't be told.
     """
 
     release: str
@@ -77,6 +78,7 @@ class Machine:
     persistence: Persistence
     ports: tuple[int, ...] = ()
     guards: int = 0
+    bpf: Mapping[str, int] | None = None
 
     def of(self, view: View) -> list[Listener]:
         """The listeners of one network namespace."""
@@ -135,6 +137,7 @@ def examine(ports: Collection[int] = ()) -> Machine:
         _persistence(),
         tuple(sorted(ports)),
         guards,
+        bpf_programs.count(),
     )
 
 

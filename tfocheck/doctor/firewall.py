@@ -1,7 +1,7 @@
 """Rules of this machine's own firewall that take Fast Open away, or look for it.
 
-Read are nftables' rules, which iptables-nft makes as well; those of the old iptables are not. What
-a rule applies to is not worked out: that one is there is said, not that it hits.
+Read are nftables' rules, which iptables-nft makes as well; of the old iptables only that there are
+tables. What a rule applies to is not worked out: that one is there is said, not that it hits.
 
 Sources: nft(8), "reset tcp option", "tcp option", synproxy; iptables-extensions(8), TCPOPTSTRIP
 and SYNPROXY; linux/netfilter/nf_tables.h, xt_TCPOPTSTRIP.h.
@@ -9,6 +9,7 @@ and SYNPROXY; linux/netfilter/nf_tables.h, xt_TCPOPTSTRIP.h.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,18 @@ def read() -> tuple[Rule, ...] | None:
         return tuple(parse(netlink.dump(netlink.NETFILTER, _GET_RULE, _REQUEST)))
     except OSError:
         return None
+
+
+def old_tables(directory: str = "/proc/self/net") -> tuple[str, ...]:
+    """The tables of the old iptables in a network namespace; for others than root none is there."""
+    found: list[str] = []
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        with (
+            contextlib.suppress(OSError),
+            open(f"{directory}/{name}", encoding="utf-8", errors="replace") as lines,
+        ):
+            found += [f"{name[: name.index('_')]} {line.strip()}" for line in lines]
+    return tuple(found)
 
 
 def parse(messages: Iterable[bytes]) -> Iterator[Rule]:

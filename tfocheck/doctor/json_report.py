@@ -44,6 +44,7 @@ def dumps(
         },
         "at_boot": _at_boot(machine.persistence),
         "guards": machine.guards,
+        "bpf_programs": None if machine.bpf is None else dict(machine.bpf),
         "namespaces": [_view(view) for view in machine.views],
         "listeners": [_listener(machine, each) for each in machine.listeners],
         "servers": [_server(running) for running in machine.running],
@@ -114,6 +115,7 @@ def _view(view: View) -> dict[str, Any]:
         "firewall_rules": None
         if view.rules is None
         else [escape.text(str(each)) for each in view.rules],
+        "old_iptables": [escape.text(each) for each in view.old_tables],
         "problem": None if view.problem is None else escape.text(view.problem),
     }
 

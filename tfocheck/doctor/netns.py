@@ -53,7 +53,8 @@ class Namespace:
 class View:
     """What there is to see in a namespace; None is what could not be seen, ``problem`` says why.
 
-    ``routes`` are those that overrule cookies, ``rules`` those of its firewall about Fast Open.
+    ``routes`` are those that overrule cookies, ``rules`` those of its firewall about Fast Open,
+    ``old_tables`` those of the old iptables, which are not read.
     """
 
     namespace: Namespace
@@ -63,6 +64,7 @@ class View:
     problem: str | None = None
     routes: tuple[Route, ...] | None = ()
     rules: tuple[Rule, ...] | None = ()
+    old_tables: tuple[str, ...] = ()
 
 
 def find(candidates: Iterable[int]) -> list[Namespace]:
@@ -119,7 +121,16 @@ def inside(namespace: Namespace, question: Callable[[], Answer]) -> Answer:
 
 def _look_around(namespace: Namespace) -> View:
     settings, listeners, counted = read_settings(), sockets.read(), counters.read()
-    return View(namespace, settings, listeners, counted, None, routes.read(), firewall.read())
+    return View(
+        namespace,
+        settings,
+        listeners,
+        counted,
+        None,
+        routes.read(),
+        firewall.read(),
+        firewall.old_tables(),
+    )
 
 
 def _named() -> list[tuple[str, tuple[int, int]]]:
