@@ -129,6 +129,19 @@ def in_pytest() -> str:
         return _from(run(*words, folder=Path(folder)), "collected ")
 
 
+def comment() -> str:
+    """What tshark shows of the packet that decided a case."""
+    page = (ROOT / "docs" / "reports.md").read_text()
+    line = re.findall(r"^    (tshark .*)$", page, re.MULTILINE)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        faulty = ("lab", "run", "reference", "--fault", "accepts-any-cookie", "--", "-4", "-q")
+        chosen = ("--case", "forged.random", "--pcap", "tfocheck.pcapng")
+        run(*faulty, *chosen, folder=Path(folder), status=1)
+        asked = ["sh", "-c", f"{line} 2> /dev/null"]
+        told = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout
+    return next(f"{each}\n" for each in told.splitlines() if "this decided" in each)
+
+
 def own_case() -> str:
     """The report on the example of a user's case."""
     options = ("--cases", "examples", "--case", "my.same-cookie", "-4")
@@ -233,6 +246,7 @@ IN_LAB: dict[str, Callable[[], str]] = {
     "doctor": doctor,
     "pytest": in_pytest,
     "own-case": own_case,
+    "comment": comment,
 }
 KNOWN_FAILURES = ("baseline", "known", "mended", "compare")
 """What ``with_baseline`` prints."""
@@ -244,7 +258,8 @@ def blocks(page: str) -> dict[str, str]:
 
 
 def shape(text: str) -> str:
-    """The text without what chance decides: numbers, and how lines are wrapped or filled."""
+    """The text without what chance decides: cookies, numbers, and how lines are wrapped."""
+    text = re.sub(r"\b[0-9a-f]{16}\b", "0", text)
     words = re.sub(r"\d[\d.:]*", "0", re.sub(r"[-=]{2,}", "--", text)).split()
     return " ".join(words)
 
