@@ -13,7 +13,7 @@ from machines import HOSTILE, process, view
 from test_doctor_parts import attribute
 
 from tfocheck.cli import main as cli
-from tfocheck.doctor import clients, clients_report
+from tfocheck.doctor import clients, clients_report, netlink
 from tfocheck.doctor.clients import Clients, Kept, Opened
 from tfocheck.doctor.kernel import UNREADABLE
 from tfocheck.doctor.netns import Namespace, View
@@ -56,6 +56,19 @@ def test_connections_are_read_from_their_messages() -> None:
     assert list(clients.parse_opened(messages)) == [Opened("10.0.0.2", 40000, "10.0.0.1", 443, 7)]
     [six] = clients.parse_opened([diagnosed(socket.AF_INET6, 0x27)])
     assert ":" in six.remote
+
+
+@pytest.mark.parametrize(("lacking", "read"), [(socket.AF_INET6, ()), (socket.AF_INET, None)])
+def test_a_kernel_without_ipv6(
+    lacking: int, read: tuple[Opened, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dump(_family: int, _kind: int, request: bytes) -> list[bytes]:
+        if request[0] == lacking:
+            raise OSError("Address family not supported")
+        return []
+
+    monkeypatch.setattr(netlink, "dump", dump)
+    assert clients.read_opened() == read
 
 
 @given(st.lists(st.binary(max_size=200)))

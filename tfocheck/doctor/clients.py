@@ -138,7 +138,8 @@ def read_opened() -> tuple[Opened, ...] | None:
         try:
             found += parse_opened(netlink.dump(netlink.SOCKETS, _BY_FAMILY, request))
         except OSError:
-            return None
+            if family == socket.AF_INET:  # there may be no IPv6
+                return None
     return tuple(found)
 
 
