@@ -67,7 +67,8 @@ def by_command_line(flags: Sequence[str], then: Reader) -> Reader:
             Directive(place, 1, word, _is_number_on(value), ())
             for word, value in _flags(process, flags)
         ]
-        return replace(found, directives=tuple(said[-1:])) if said else found
+        # Then it does not matter what the file says, nor whether it can be read.
+        return replace(found, directives=tuple(said[-1:]), problem=None) if said else found
 
     return read
 
