@@ -60,7 +60,6 @@ soak: $(VENV)/.installed  ## RUNS checks on bad networks: how many verdicts are 
 	$(BIN)/python bench/soak.py --runs $(RUNS) --jobs $(SOAK_JOBS)
 
 docs: $(VENV)/.installed-test  ## the pages as a site, in build/site
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/mkdocs build --quiet --strict
 
 printed: $(VENV)/.installed-test  ## what README and pages show as printed, printed anew

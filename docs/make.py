@@ -199,15 +199,9 @@ def _described(name: str, thing: object) -> str:
     if isinstance(thing, type) and issubclass(thing, enum.Enum):
         values = ", ".join(f"`{each.name}`" for each in thing)
         return f"### {name}\n\n{inspect.getdoc(thing)}\n\nOne of {values}.\n"
-    try:
-        signature = str(inspect.signature(thing)) if callable(thing) else ""
-    except (TypeError, ValueError):
-        signature = ""
-    # A default that is an object would show where it lies in memory.
-    plain = signature if len(signature) < 400 and " at 0x" not in signature else "(…)"
     kind = "class " if isinstance(thing, type) else ""
     said = inspect.getdoc(thing) or ""
-    text = f"### {name}\n\n```python\n{kind}{name}{plain}\n```\n\n{said}\n"
+    text = f"### {name}\n\n```python\n{kind}{name}{_signature(thing)}\n```\n\n{said}\n"
     methods = [
         (each, member)
         for each, member in (vars(thing).items() if isinstance(thing, type) else ())
@@ -220,7 +214,62 @@ def _described(name: str, thing: object) -> str:
     return text + ("\n" + "\n".join(lines) + "\n" if lines else "")
 
 
+def _signature(thing: object) -> str:
+    """As it is written in the file, one parameter a line where it is long."""
+    # What Python says of an exception that has none of its own differs by its version.
+    if (
+        isinstance(thing, type)
+        and issubclass(thing, BaseException)
+        and "__init__" not in vars(thing)
+    ):
+        return ""
+    try:
+        signature = inspect.signature(thing)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    parts: list[str] = []
+    star = False
+    for name, each in signature.parameters.items():
+        if name.startswith("_"):
+            continue
+        if each.kind is each.KEYWORD_ONLY and not star:
+            parts.append("*")
+        star = star or each.kind in (each.KEYWORD_ONLY, each.VAR_POSITIONAL)
+        mark = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "")
+        annotation = "" if each.annotation is each.empty else f": {_plain(each.annotation)}"
+        default = "" if each.default is each.empty else f" = {_default(each.default)}"
+        parts.append(f"{mark}{name}{annotation}{default}")
+    result = signature.return_annotation
+    returns = (
+        ""
+        if isinstance(thing, type) or result is inspect.Signature.empty
+        else f" -> {_plain(result)}"
+    )
+    line = f"({', '.join(parts)}){returns}"
+    if len(line) < WIDTH - 20:
+        return line
+    return "(\n" + "".join(f"    {part},\n" for part in parts) + f"){returns}"
+
+
+def _plain(annotation: object) -> str:
+    return (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", str(annotation))
+    )
+
+
+def _default(value: object) -> str:
+    plain = isinstance(value, (str, bytes, int, float, tuple, frozenset, type(None)))
+    return (
+        repr(value)
+        if plain and not isinstance(value, enum.Enum) and " at 0x" not in repr(value)
+        else "..."
+    )
+
+
 def _short(member: object) -> str:
+    """The names of a method's parameters."""
     try:
         names = list(inspect.signature(member).parameters) if callable(member) else []
     except (TypeError, ValueError):
