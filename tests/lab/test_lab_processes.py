@@ -126,7 +126,11 @@ def test_kill_9_of_a_lab_process_leaves_nothing(victim: str, tmp_path: Path) -> 
         assert by_age[0] == process.pid
         os.kill(by_age[{"entrance": 1, "init": 2, "server": 3}[victim]], signal.SIGKILL)
         if victim == "server":
-            # The action goes on, and the user hears of it in the end.
+            # The action goes on, and the user hears of it in the end. Who is killed ends when it is
+            # its turn, and is known to have once it is reaped.
+            deadline = time.monotonic() + 30
+            while Path(f"/proc/{by_age[3]}").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
             os.kill(running("sleep", init=by_age[2]), signal.SIGKILL)
     if victim == "server":
         assert process.returncode == 128 + signal.SIGKILL
