@@ -77,14 +77,13 @@ def test_the_watch_would_see_a_kernel_reset(tmp_path: Path) -> None:
     script = """
 import asyncio, os
 from tfocheck.engine.flow import Flow
-from tfocheck.linux.guard import PortGuard
 from tfocheck.linux.link import Link
 
 async def main():
     link = Link.open()
     link.start()
     link.watch("10.77.0.2", 8080)
-    guard = PortGuard("10.77.0.1")
+    guard = link.reserve("10.77.0.1")
     flow = Flow(link, guard, ("10.77.0.2", 8080), scope_id=0, label="unguarded")
     guard.release()
     await flow.send_syn(b"")

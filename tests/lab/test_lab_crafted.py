@@ -7,6 +7,7 @@ nor its ACKs back.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,14 +17,15 @@ from tfocheck.engine.conversation import usual_options
 from tfocheck.engine.flow import Flow
 from tfocheck.lab.scenario import OFF_PORT, PORT
 from tfocheck.lab.topology import CLIENT_ADDRESSES, SERVER_ADDRESSES, usable
-from tfocheck.linux.guard import PortGuard
 from tfocheck.linux.link import Link, route_source
 from tfocheck.reference.answer import ANSWER, ANSWER_BYTES
 from tfocheck.reference.listener import PENDING_LIMIT
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.options import FastOpen
+from tfocheck.wire.segment import Flags, Segment, build
 
 IPV4 = "10.77.0.2"
+OURS = "10.77.0.1"
 SECONDS = 2.0
 ROUND_TRIP = 0.01
 MSS = 1460
@@ -62,7 +64,7 @@ async def opened(
     source: str | None = None,
 ) -> Flow:
     """A flow whose SYN was answered: a cookie request, or an open with this cookie."""
-    guard = PortGuard(source or route_source(*to)[0])
+    guard = link.reserve(source or route_source(*to)[0])
     flow = Flow(link, guard, to, scope_id=0, label="")
     area = tcp_options.encode(usual_options(MSS, flow.tsval, (FastOpen(cookie),)))
     await flow.send_syn(area, data)
@@ -234,3 +236,50 @@ def test_the_initial_window_ends_what_comes_early(
     early = segments * SEGMENT_BYTES
     seen = in_lab(name, crafted, lambda link: early_burst(link, early))
     assert seen == {"early": early, "headers and body in one": True, "answer": True}
+
+
+# What the kernel does not even hand us
+
+
+def _error_about(quoted: bytes) -> bytes:
+    """An ICMP error (destination unreachable) of the server's about a packet of ours."""
+    outer = bytearray(build(Segment(IPV4, 1, OURS, 1, 0))[:20])
+    outer[9] = socket.IPPROTO_ICMP
+    return bytes(outer) + bytes([3, 1]) + bytes(6) + quoted[:28]
+
+
+async def unwanted_and_wanted(link: Link) -> list[int]:
+    """How many frames were read of a flood that is not for us, and of one error that is."""
+    port = link.reserve(OURS)
+    flow = Flow(link, port, (IPV4, PORT), scope_id=0, label="")
+    frames: list[int] = []
+    take = link._capture._take
+
+    def counted(frame: memoryview, *how: Any, **more: Any) -> None:
+        frames.append(len(frame))
+        take(frame, *how, **more)
+
+    link._capture._take = counted  # type: ignore[method-assign]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+
+        def send(packet: bytes) -> None:
+            raw.sendto(packet, (OURS, 0))
+
+        for number in range(2000):
+            other = (port.port + 64 + number) % 60_000 + 64
+            if other - other % 64 == port.port - port.port % 64:
+                continue
+            send(_error_about(build(Segment(OURS, other, IPV4, PORT, 1, flags=Flags.SYN))))
+            send(build(Segment(IPV4, PORT, OURS, other, 1, 1, flags=Flags.SYN | Flags.ACK)))
+        await asyncio.sleep(0.1)
+        unwanted = len(frames)
+        send(_error_about(build(Segment(OURS, port.port, IPV4, PORT, 1, flags=Flags.SYN))))
+        assert await flow.wait(lambda: flow.icmp is not None, SECONDS)
+    flow.release()
+    return [unwanted, len(frames)]
+
+
+def test_what_is_not_for_our_ports_ends_in_the_kernel(in_lab: Callable[..., Any]) -> None:
+    unwanted, all_told = in_lab("linux", crafted, unwanted_and_wanted)
+    assert unwanted == 0
+    assert all_told >= 1

@@ -12,7 +12,9 @@ same link that sends with 255 gets through, and is reset; the flow notices that.
 
 from __future__ import annotations
 
+import errno
 import socket
+from collections.abc import Callable
 
 from tfocheck.errors import CannotError
 from tfocheck.linux import bpf
@@ -20,16 +22,31 @@ from tfocheck.linux import bpf
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73
 _HIGHEST_TTL = 255
+_TAKEN = (errno.EADDRINUSE, errno.EACCES)
+"""EACCES: ports below net.ipv4.ip_unprivileged_port_start, once privileges are dropped."""
+
+
+class PortTakenError(CannotError):
+    """Somebody else has this very port."""
 
 
 class PortGuard:
     """One reserved, silent source port at a local address.
 
-    ``address`` is a literal without zone, ``scope_id`` the interface index of a link-local one.
-    Raises CannotError when the address is not local or no port is left.
+    ``address`` is a literal without zone, ``scope_id`` the interface index of a link-local one;
+    ``port`` is the number wanted, 0 for any. ``on_release`` is told once that it is given back.
+    Raises PortTakenError when that port is in use, CannotError when the address is not local or no
+    port is left.
     """
 
-    def __init__(self, address: str, scope_id: int = 0) -> None:
+    def __init__(
+        self,
+        address: str,
+        scope_id: int = 0,
+        *,
+        port: int = 0,
+        on_release: Callable[[int], None] | None = None,
+    ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -38,20 +55,25 @@ class PortGuard:
             # Before listen(): from the first moment on nothing may be answered.
             _drop_everything(self._socket)
             self._socket.bind(
-                (address, 0, 0, scope_id) if family == socket.AF_INET6 else (address, 0)
+                (address, port, 0, scope_id) if family == socket.AF_INET6 else (address, port)
             )
             self._socket.listen(1)
         except OSError as problem:
             self._socket.close()
-            raise CannotError(
+            refused = PortTakenError if port and problem.errno in _TAKEN else CannotError
+            raise refused(
                 f"can't reserve a source port at {address}: {problem.strerror}"
             ) from problem
         self.address = address
         self.port: int = self._socket.getsockname()[1]
+        self._on_release = on_release
 
     def release(self) -> None:
         """Give the port back; from now on the kernel answers again."""
         self._socket.close()
+        told, self._on_release = self._on_release, None
+        if told is not None:
+            told(self.port)
 
 
 def _drop_everything(listener: socket.socket) -> None:

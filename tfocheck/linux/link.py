@@ -1,4 +1,4 @@
-"""The link: crafted packets out through raw sockets, what passes by in through AF_PACKET.
+"""The link: crafted packets out through raw sockets, what passes by in through the capture.
 
 Rules that hold here:
 
@@ -6,52 +6,30 @@ Rules that hold here:
   drop its privileges before it parses a byte from the network.
 * Our own packets are captured as well: they are the evidence's other half, and a reset that the
   local kernel sends would show up there.
-* A frame may hold several segments (GRO, TSO); the virtio header in front of it tells the real
-  segment size.
+* Source ports come from few blocks, so that the filter knows ours: it is set again for a block, not
+  for a port.
 
-Source: packet(7), raw(7), ipv6(7), Linux ``include/uapi/linux/if_packet.h`` and ``virtio_net.h``.
+Source: packet(7), raw(7), ipv6(7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
-import os
 import socket
-import struct
-from collections import Counter, deque
+from collections import Counter
 
 from tfocheck.engine.ports import Interface, Listener, Losses
 from tfocheck.errors import CannotError, UnreachableError
-from tfocheck.linux import bpf
+from tfocheck.linux import blocks, bpf, capture
+from tfocheck.linux.capture import Capture
 from tfocheck.linux.clock import SystemClock
-from tfocheck.linux.guard import PortGuard
+from tfocheck.linux.guard import PortGuard, PortTakenError
 from tfocheck.linux.own_addresses import own_interfaces
-from tfocheck.wire import icmp
-from tfocheck.wire.evidence import Captured, FlowKey, IcmpError
-from tfocheck.wire.segment import NotTcpError, Segment, build, dissect
+from tfocheck.wire.evidence import FlowKey
+from tfocheck.wire.segment import Segment, build
 
-_SOL_PACKET = 263
-_PACKET_STATISTICS = 6
-_PACKET_AUXDATA = 8
-_PACKET_VNET_HDR = 15
-_PACKET_OUTGOING = 4
-_ETH_P_ALL = 3
-_SO_TIMESTAMPNS = 35
-_SO_RCVBUFFORCE = 33
-
-_VNET_HEADER = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum_start, offset
-_AUXDATA = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan_tci, vlan_tpid
-_SOCKADDR_LL = struct.Struct("=HHiHBB8s")
-_TIMESPEC = struct.Struct("@ll")
-_NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
-_SECOND = 1_000_000_000
-
-_BUFFER = 1 << 18
-_CAPTURE_BUFFER = 1 << 23
-_SAME_PACKET_SECONDS = 0.05
 _SEND_RETRIES = 50
 
 
@@ -62,27 +40,19 @@ class Link:
         self, raw4: socket.socket | None, raw6: socket.socket | None, packet: socket.socket
     ) -> None:
         self._raw = {socket.AF_INET: raw4, socket.AF_INET6: raw6}
-        self._packet = packet
-        self._bound = False
+        self._capture = Capture(packet)
         self._endpoints: Counter[tuple[str, int]] = Counter()
-        self._listeners: dict[FlowKey, Listener] = {}
-        self._recent: deque[tuple[float, str, bool, bytes]] = deque()
-        self._sent_packets: dict[bytes, Segment] = {}
-        self._drops = 0
+        self._ports = blocks.of_this_machine()
         self._interfaces: tuple[tuple[str, Interface], ...] | None = None
-        self.clock = SystemClock()
+        self.clock = SystemClock(self._capture.is_behind)
 
     @classmethod
     def open(cls) -> Link:
         """Open the sockets; raises CannotError when this process may not, or can't."""
         with contextlib.ExitStack() as opened:
             try:
-                packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+                packet = capture.open_socket()
                 opened.callback(packet.close)
-                packet.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-                packet.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-                packet.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-                _enlarge_buffer(packet)
                 raw4 = _open_raw(socket.AF_INET)
                 opened.callback(raw4.close)
             except PermissionError as problem:
@@ -104,22 +74,30 @@ class Link:
     def close(self) -> None:
         """Close the sockets; the capture ends."""
         self.stop()
-        for sock in (*self._raw.values(), self._packet):
+        for sock in (*self._raw.values(), self._capture.socket):
             if sock is not None:
                 sock.close()
 
     def start(self) -> None:
         """Let the running event loop read the capture."""
-        asyncio.get_running_loop().add_reader(self._packet.fileno(), self._read_all)
+        asyncio.get_running_loop().add_reader(self._capture.socket.fileno(), self._capture.read)
 
     def stop(self) -> None:
         """Take the capture out of the event loop, if one is running."""
         with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop().remove_reader(self._packet.fileno())
+            asyncio.get_running_loop().remove_reader(self._capture.socket.fileno())
 
     def reserve(self, source: str, scope_id: int = 0) -> PortGuard:
-        """A guarded port at our address; see ``PortGuard``."""
-        return PortGuard(source, scope_id)
+        """A guarded port at our address, of a block that the filter knows; see ``PortGuard``."""
+        for port in self._ports.offers():
+            try:
+                guard = PortGuard(source, scope_id, port=port, on_release=self._ports.give_back)
+            except PortTakenError:
+                continue
+            if self._ports.take(port):
+                self._set_filter()
+            return guard
+        raise CannotError(f"can't reserve a source port at {source}: none is free")
 
     def source_for(self, server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
         """Our address towards a server; see ``route_source``."""
@@ -143,19 +121,15 @@ class Link:
         self._set_filter()
 
     def _set_filter(self) -> None:
-        bpf.attach(self._packet, bpf.capture(self._endpoints))
-        if not self._bound:
-            # Only now does the capture begin: nothing unfiltered is ever queued.
-            _bind_everywhere(self._packet)
-            self._bound = True
+        self._capture.filter(bpf.capture(self._endpoints, self._ports.active))
 
     def attend(self, key: FlowKey, listener: Listener) -> None:
         """Hand the segments of this flow to the listener from now on."""
-        self._listeners[key] = listener
+        self._capture.attend(key, listener)
 
     def leave(self, key: FlowKey) -> None:
         """Forget the flow."""
-        self._listeners.pop(key, None)
+        self._capture.leave(key)
 
     async def send(self, segment: Segment, scope_id: int = 0) -> None:
         """Send the segment in a packet of its own.
@@ -169,8 +143,7 @@ class Link:
             raise UnreachableError(f"this machine has no IPv6, which {segment.destination} needs")
         to = (segment.destination, 0, 0, scope_id) if version6 else (segment.destination, 0)
         packet = build(segment)
-        # It comes back through the capture: known bytes need no dissection.
-        self._sent_packets[packet] = segment
+        self._capture.expect(packet, segment)
         for _ in range(_SEND_RETRIES):
             try:
                 raw.sendto(packet, to)
@@ -184,104 +157,7 @@ class Link:
 
     def losses(self) -> Losses:
         """What the capture itself has lost since it was opened."""
-        # Reading the statistics resets them.
-        statistics = self._packet.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self._drops += int(struct.unpack("=II", statistics)[1])
-        return Losses(self._drops)
-
-    def _read_all(self) -> None:
-        while True:
-            try:
-                frame, ancillary, _, address = self._packet.recvmsg(_BUFFER, 256)
-            except BlockingIOError:
-                return
-            except OSError as problem:
-                if problem.errno == errno.ENETDOWN:  # an interface went away; others go on
-                    continue
-                raise
-            self._read(frame, ancillary, interface=address[0], packet_type=address[2])
-
-    def _read(
-        self,
-        frame: bytes,
-        ancillary: list[tuple[int, int, bytes]],
-        *,
-        interface: str,
-        packet_type: int,
-    ) -> None:
-        moment, network = 0, 0
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
-                moment = seconds * _SECOND + nanoseconds
-            elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
-                network = _AUXDATA.unpack(data[: _AUXDATA.size])[4]
-        if len(frame) < _VNET_HEADER.size:
-            return
-        flags, gso_type, _, gso_size, _, _ = _VNET_HEADER.unpack_from(frame)
-        packet = frame[_VNET_HEADER.size + network :]
-        sent = packet_type == _PACKET_OUTGOING
-        known = self._sent_packets.pop(packet, None) if sent else None
-        try:
-            segment = known or dissect(packet)
-        except NotTcpError:
-            self._read_icmp(packet, moment, interface)
-            return
-        listener = self._listener_of(segment, sent=sent)
-        # Whether it came by another interface is asked only of what anybody wants.
-        if listener is None or self._is_known(moment / _SECOND, interface, sent, packet):
-            return
-        listener.segment_captured(
-            Captured(
-                segment,
-                moment / _SECOND,
-                sent,
-                gso_size if gso_type else 0,
-                interface,
-                nanoseconds=moment,
-                packet=packet,
-                checksum_open=bool(flags & _NEEDS_CHECKSUM),
-            )
-        )
-
-    def _listener_of(self, segment: Segment, *, sent: bool) -> Listener | None:
-        source = (segment.source, segment.source_port)
-        destination = (segment.destination, segment.destination_port)
-        return self._listeners.get(
-            FlowKey(*source, *destination) if sent else FlowKey(*destination, *source)
-        )
-
-    def _is_known(self, time: float, interface: str, sent: bool, packet: bytes) -> bool:
-        """True for a packet on its way through a second interface (bond, bridge, VLAN)."""
-        while self._recent and time - self._recent[0][0] > _SAME_PACKET_SECONDS:
-            self._recent.popleft()
-        # The IP header may differ on the way (TTL, checksum); TCP with its timestamps does not.
-        bare = packet[20:]
-        for _, other, other_sent, other_bare in self._recent:
-            if other != interface and other_sent == sent and other_bare == bare:
-                return True
-        self._recent.append((time, interface, sent, bare))
-        return False
-
-    def _read_icmp(self, packet: bytes, moment: int, interface: str) -> None:
-        found = icmp.read(packet)
-        listener = self._listeners.get(found.key) if found is not None else None
-        time = moment / _SECOND
-        # A doubled error would count as two routers' words.
-        if found is None or listener is None or self._is_known(time, interface, False, packet):
-            return
-        listener.icmp_received(
-            IcmpError(
-                found.sender,
-                found.icmp_type,
-                found.code,
-                time,
-                found.quote,
-                nanoseconds=moment,
-                packet=packet,
-                interface=interface,
-            )
-        )
+        return Losses(self._capture.drops())
 
 
 def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
@@ -301,26 +177,9 @@ def route_source(server: str, port: int, scope_id: int = 0) -> tuple[str, int]:
     return name[0].partition("%")[0], name[3] if family == socket.AF_INET6 else 0
 
 
-def _enlarge_buffer(packet: socket.socket) -> None:
-    # Beyond the system's limit only CAP_NET_ADMIN may go; what is lost all the same is counted.
-    try:
-        packet.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BUFFER)
-    except PermissionError:
-        packet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CAPTURE_BUFFER)
-
-
 def _open_raw(family: socket.AddressFamily) -> socket.socket:
     # IPPROTO_RAW implies that the IP header is ours, for IPv6 too.
     return socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-
-
-def _bind_everywhere(packet: socket.socket) -> None:
-    """Capture all protocols on all interfaces: index 0, which Python's bind has no word for."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, bytes(8))
-    if libc.bind(packet.fileno(), address, len(address)):
-        number = ctypes.get_errno()
-        raise CannotError(f"can't capture packets: {os.strerror(number)}")
 
 
 def _send_error(problem: OSError, segment: Segment) -> Exception:

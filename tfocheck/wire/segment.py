@@ -171,12 +171,13 @@ def _ip_template(source: str, destination: str, ttl: int) -> bytes:
 
 def _pseudo_header(segment: Segment, length: int) -> bytes:
     """What the TCP checksum covers besides the segment (RFC 9293 section 3.1)."""
-    addresses = _packed(segment.source) + _packed(segment.destination)
+    addresses = packed(segment.source) + packed(segment.destination)
     return addresses + struct.pack("!II", length, IP_PROTOCOL_TCP)
 
 
 @lru_cache(_REMEMBERED)
-def _packed(address: str) -> bytes:
+def packed(address: str) -> bytes:
+    """An address literal as its 4 or 16 bytes."""
     return ipaddress.ip_address(address).packed
 
 
