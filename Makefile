@@ -6,9 +6,10 @@ FAST_JOBS ?= 2
 N ?= 300
 RUNS ?= 200
 WORLDS ?= 300
+FRAMES ?= 3000000
 SOAK_JOBS ?= 8
 
-.PHONY: help demo test fast coverage mutants simulate lint bench matrix soak docs printed reports clean
+.PHONY: help demo test fast coverage mutants simulate hostile lint bench matrix soak docs printed reports clean
 
 # A virtual environment whose Python does not run any more is made anew.
 ifneq ($(wildcard $(VENV)/.installed),)
@@ -41,6 +42,10 @@ mutants: $(VENV)/.installed-test  ## do the tests notice N small changes?
 simulate: $(VENV)/.installed-test  ## whole checks in WORLDS worlds in memory
 	PYTHONPATH=tests/simulation $(BIN)/python tests/simulation/simulate.py \
 		--worlds $(WORLDS) $(if $(SEED),--seed $(SEED)) $(if $(RESUME),--resume $(RESUME))
+
+# What nobody should send: FRAMES packets through all that reads packets.
+hostile: $(VENV)/.installed-test  ## what nobody should send, through all that reads packets
+	$(BIN)/python tests/hostile/parsers.py --frames $(FRAMES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-test  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

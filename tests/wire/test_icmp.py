@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.wire import icmp
 from tfocheck.wire.evidence import FlowKey, IcmpError
+from tfocheck.wire.icmp import read
 from tfocheck.wire.segment import Flags, Segment, build
 
 
@@ -23,7 +23,7 @@ def quoting(segment: Segment, sender: str, icmp_type: int, code: int) -> bytes:
 
 def test_ipv4_error_names_the_flow() -> None:
     syn = Segment("192.0.2.1", 5000, "192.0.2.2", 443, 7, flags=Flags.SYN)
-    assert icmp.read(quoting(syn, "198.51.100.1", 3, 13)) == (
+    assert read(quoting(syn, "198.51.100.1", 3, 13)) == (
         FlowKey("192.0.2.1", 5000, "192.0.2.2", 443),
         "198.51.100.1",
         3,
@@ -32,9 +32,20 @@ def test_ipv4_error_names_the_flow() -> None:
     )
 
 
+def test_no_header_that_is_too_short_is_believed() -> None:
+    """Its length would have ports read out of addresses."""
+    whole = quoting(Segment("192.0.2.1", 5000, "192.0.2.2", 443, 7), "198.51.100.1", 3, 1)
+    assert read(whole) is not None
+    for place in (0, 28):
+        for words in range(5):
+            assert read(whole[:place] + bytes([0x40 | words]) + whole[place + 1 :]) is None
+    # A quote of the other family is none of ours.
+    assert read(whole[:28] + b"\x65" + whole[29:]) is None
+
+
 def test_ipv6_error_names_the_flow() -> None:
     syn = Segment("2001:db8::1", 5000, "2001:db8::2", 443, 7, flags=Flags.SYN)
-    assert icmp.read(quoting(syn, "2001:db8::9", 1, 0)) == (
+    assert read(quoting(syn, "2001:db8::9", 1, 0)) == (
         FlowKey("2001:db8::1", 5000, "2001:db8::2", 443),
         "2001:db8::9",
         1,
@@ -45,7 +56,7 @@ def test_ipv6_error_names_the_flow() -> None:
 
 @given(st.binary(max_size=120))
 def test_hostile_icmp_never_raises(packet: bytes) -> None:
-    found = icmp.read(packet)
+    found = read(packet)
     assert found is None or isinstance(found[0], FlowKey)
 
 

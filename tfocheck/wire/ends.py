@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 
 from tfocheck.wire.evidence import FlowKey
-from tfocheck.wire.segment import IP_PROTOCOL_TCP, packed
+from tfocheck.wire.segment import IP_PROTOCOL_TCP, literal, packed
 
 _ICMP = 1
 _ICMP6 = 58
-_ICMP_HEADER = 8
+ICMP_HEADER = 8
 _LEAST_IPV4 = 20
 _IPV6 = 40
 
@@ -39,14 +39,28 @@ def of_segment(packet: bytes | memoryview) -> Ends | None:
     return _ends(packet, 0)
 
 
+def key_of_sent(ends: Ends) -> FlowKey:
+    """The connection on which we sent what has these ends."""
+    size = (len(ends) - 4) // 2
+    ours, theirs = struct.unpack_from("!HH", ends, 2 * size)
+    return FlowKey(literal(ends[:size]), ours, literal(ends[size : 2 * size]), theirs)
+
+
 def of_quote(packet: bytes | memoryview) -> Ends | None:
     """The ends of what an ICMP packet quotes, None for anything else; never raises."""
+    start = quoting_header(packet)
+    return _ends(packet, start + ICMP_HEADER) if start else None
+
+
+def quoting_header(packet: bytes | memoryview) -> int:
+    """How long the IP header of an ICMP packet is, in bytes; 0 for any other packet."""
     version = packet[0] >> 4 if len(packet) else 0
     if version == 4 and len(packet) > _LEAST_IPV4 and packet[9] == _ICMP:
-        return _ends(packet, (packet[0] & 15) * 4 + _ICMP_HEADER)
+        length = (packet[0] & 15) * 4
+        return length if length >= _LEAST_IPV4 else 0
     if version == 6 and len(packet) > _IPV6 and packet[6] == _ICMP6:
-        return _ends(packet, _IPV6 + _ICMP_HEADER)
-    return None
+        return _IPV6
+    return 0
 
 
 def _ends(packet: bytes | memoryview, start: int) -> Ends | None:

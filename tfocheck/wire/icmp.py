@@ -5,15 +5,11 @@ Source: RFC 792, RFC 4443; at least the ports are in every quote.
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
+from tfocheck.wire import ends
 from tfocheck.wire.evidence import FlowKey
-from tfocheck.wire.segment import IP_PROTOCOL_TCP, literal
-
-_ICMP = 1
-_ICMP6 = 58
-_ICMP_HEADER = 8
+from tfocheck.wire.segment import literal
 
 
 class QuotingError(NamedTuple):
@@ -31,23 +27,15 @@ def read(packet: bytes) -> QuotingError | None:
 
     Never raises, whatever the bytes are.
     """
-    version = packet[0] >> 4 if packet else 0
-    if version == 4 and len(packet) >= 20 and packet[9] == _ICMP:
-        start, sender = (packet[0] & 15) * 4, packet[12:16]
-        quote = packet[start + _ICMP_HEADER :]
-        if len(quote) < 20 or quote[9] != IP_PROTOCOL_TCP:
-            return None
-        ports, ours, theirs = (quote[0] & 15) * 4, quote[12:16], quote[16:20]
-    elif version == 6 and len(packet) >= 40 and packet[6] == _ICMP6:
-        start, sender = 40, packet[8:24]
-        quote = packet[start + _ICMP_HEADER :]
-        if len(quote) < 44 or quote[6] != IP_PROTOCOL_TCP:
-            return None
-        ports, ours, theirs = 40, quote[8:24], quote[24:40]
-    else:
+    quoted = ends.of_quote(packet)
+    if quoted is None:
         return None
-    if len(quote) < ports + 4:
-        return None
-    client_port, server_port = struct.unpack_from("!HH", quote, ports)
-    key = FlowKey(literal(ours), client_port, literal(theirs), server_port)
-    return QuotingError(key, literal(sender), packet[start], packet[start + 1], quote)
+    start = ends.quoting_header(packet)
+    sender = packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
+    return QuotingError(
+        ends.key_of_sent(quoted),
+        literal(sender),
+        packet[start],
+        packet[start + 1],
+        packet[start + ends.ICMP_HEADER :],
+    )
