@@ -346,7 +346,7 @@ def test_packets_are_counted_by_who_sent_them() -> None:
         await lived.flow.send_reset()
 
     flow = Lived(polite_server, script).flow
-    assert (flow.packets_sent, flow.packets_received, flow.resets_sent) == (4, 1, 1)
+    assert (flow.packets_sent, flow.received_count, flow.resets_sent) == (4, 1, 1)
 
 
 def test_a_record_is_the_evidence_and_what_decided_it() -> None:
@@ -416,6 +416,6 @@ def test_a_capture_may_show_what_it_likes() -> None:
         await open_syn(lived)
         segment = reply(lived.link.sent[0], Flags.ACK, offset=1)
         lived.flow.segment_captured(Captured(segment, 1.0, sent=False))
-        assert lived.flow.packets_received == 2
+        assert lived.flow.received_count == 2
 
     Lived(polite_server, script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfocheck.engine.stream import STREAM_KEPT, Stream
+from tfocheck.engine.stream import LATER_BYTES, LATER_PIECES, STREAM_KEPT, Stream
 
 DATA = bytes(range(256))
 
@@ -55,3 +55,50 @@ def test_what_is_kept_is_bounded_and_what_follows_is_counted() -> None:
     assert stream.length == 3 * half
     assert len(stream.kept) == STREAM_KEPT
     assert stream.kept[-1] == 1
+
+
+def test_all_of_it_backwards_is_put_together_in_time_that_grows_with_it() -> None:
+    """Sorting all that waits at each piece would look at 8 million places."""
+
+    class Place(int):
+        compared = 0
+
+        def __lt__(self, other: int) -> bool:
+            Place.compared += 1
+            return int.__lt__(self, other)
+
+    stream, count = Stream(), 4000
+    for number in reversed(range(1, count)):
+        stream.take(Place(10 * number), bytes([number % 256]) * 10)
+    assert stream.length == 0
+    stream.take(0, bytes(10))
+    assert stream.length == 10 * count
+    assert Place.compared < 40 * count
+    assert stream.kept[15] == 1
+
+
+def test_what_waits_behind_a_gap_is_bounded() -> None:
+    stream = Stream()
+    for number in range(LATER_PIECES + 100):
+        stream.take(1 + 2 * number, b"x")
+    assert len(stream.blocks()) == LATER_PIECES
+    stream = Stream()
+    piece = bytes(60_000)
+    for number in range(200):
+        stream.take(1 + len(piece) * number, piece)
+    assert sum(end - start for start, end in stream.blocks()) <= LATER_BYTES
+    # What had no room has to come again, and may.
+    stream.take(0, b"y")
+    known = stream.length
+    stream.take(known, piece)
+    assert stream.length == known + len(piece)
+
+
+def test_a_longer_piece_takes_the_place_of_a_shorter_one() -> None:
+    stream = Stream()
+    stream.take(5, b"ab")
+    stream.take(5, b"abcd")
+    stream.take(5, b"a")
+    assert stream.blocks() == [(5, 9)]
+    stream.take(0, b"01234")
+    assert stream.kept == b"01234abcd"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
+from tfocheck.engine.allowance import Allowance
 from tfocheck.engine.record import RECEIVE_WINDOW, WINDOW_SCALE
 from tfocheck.engine.transcript import Transcript
 from tfocheck.wire import options as tcp_options
@@ -58,8 +59,8 @@ def _as_it_is(_place: int, data: bytes) -> bytes:
 class Conversation(Transcript):
     """The client's side of a connection, from the SYN on."""
 
-    def __init__(self, key: FlowKey) -> None:
-        super().__init__(key, isn=secrets.randbelow(SEQUENCE_SPACE))
+    def __init__(self, key: FlowKey, allowance: Allowance | None = None) -> None:
+        super().__init__(key, secrets.randbelow(SEQUENCE_SPACE), allowance)
         self.stray_options: tuple[Option, ...] = ()
         """Sent on all segments after the SYN, where they may not belong."""
         self.introduce: Callable[[int, bytes], bytes] = _as_it_is

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tfocheck.engine.allowance import Allowance
 from tfocheck.engine.conversation import Conversation
 from tfocheck.engine.pace import Pace
 from tfocheck.engine.ports import Port, Wire
 from tfocheck.engine.record import RECEIVE_WINDOW
+from tfocheck.engine.stream import STREAM_KEPT
 from tfocheck.wire.evidence import Captured, FlowKey, FlowRecord, IcmpError
 from tfocheck.wire.segment import DEFAULT_TTL, Segment
 
@@ -30,7 +32,7 @@ class Flow(Conversation):
     """A crafted connection from a reserved port of ours to ``server``, an (address, port).
 
     ``label`` says what it is for; ``decided`` marks it as what a verdict rests on; ``pace`` is what
-    its SYN waits for. Waits are in seconds.
+    its SYN waits for; ``allowance`` is what its address may have kept. Waits are in seconds.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Flow(Conversation):
         scope_id: int,
         label: str,
         pace: Pace | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
-        super().__init__(FlowKey(port.address, port.port, *server))
+        super().__init__(FlowKey(port.address, port.port, *server), allowance)
         self.port = port
         self.server = server
         self.label = label
@@ -51,12 +54,12 @@ class Flow(Conversation):
         self.asked_at: float | None = None
         """When our SYN was sent, in the clock's monotonic seconds."""
         self.packets_sent = 0
-        self.packets_received = 0
         self.resets_sent = 0
         self._wire = wire
         self._clock = wire.clock
         self._scope_id = scope_id
         self._pace = pace
+        self._looks_soon = False
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         wire.attend(self.key, self)
 
@@ -65,8 +68,12 @@ class Flow(Conversation):
     def segment_captured(self, captured: Captured) -> None:
         """Take in a captured segment; called by the wire."""
         super().segment_captured(captured)
-        self.packets_received += not captured.sent
-        self._look()
+        if not self.share.left_out:
+            self._look()
+        elif not self._looks_soon:
+            # More than anybody reads: those who wait look once at all that comes together.
+            self._looks_soon = True
+            asyncio.get_running_loop().call_soon(self._look)
 
     def icmp_received(self, error: IcmpError) -> None:
         """Take in an ICMP error; called by the wire."""
@@ -97,6 +104,7 @@ class Flow(Conversation):
 
     def _look(self) -> None:
         """Something has been captured: wake those who have waited for it."""
+        self._looks_soon = False
         for seen, awaited in self._waiting:
             if awaited.done():
                 continue
@@ -208,13 +216,14 @@ class Flow(Conversation):
             if self.owes_ack:
                 await self._clock.sleep(ACK_DELAY)
                 await self.acknowledge()
-            known = len(self.received)
+            known = self.received_count
             left = deadline - self._clock.monotonic()
             if (
                 self.server_has_closed
                 or left <= 0
+                or self.stream_bytes >= STREAM_KEPT  # nobody reads on
                 or not await self.wait(
-                    lambda known=known: len(self.received) > known,  # type: ignore[misc]
+                    lambda known=known: self.received_count > known,  # type: ignore[misc]
                     left,
                 )
             ):
@@ -239,13 +248,17 @@ class Flow(Conversation):
 
     def record(self, deciding: Captured | None = None) -> FlowRecord:
         """The packets so far, as evidence, and which of them decided the verdict, if known."""
+        packets = self.packets
+        if self.last_left_out:
+            packets = sorted([*packets, *self.last_left_out], key=lambda each: each.time)
         return FlowRecord(
             label=self.label,
             client=(self.key.client, self.key.client_port),
             server=self.server,
             client_isn=self.isn,
             server_isn=self.server_isn,
-            packets=tuple(self.packets),
+            packets=tuple(packets),
+            left_out=max(0, self.share.left_out - len(self.last_left_out)),
             decided=self.decided,
             icmp=tuple(self.icmps),
             deciding=(deciding or self.only_answer) if self.decided else None,

@@ -165,7 +165,8 @@ class Transcript(Record):
         What is beyond our window is another connection's.
         """
         most = self.stream_bytes + (RECEIVE_WINDOW << WINDOW_SCALE)
-        return max((end for end in map(self.end_of, self.received) if end <= most), default=0)
+        kept = (end for end in map(self.end_of, self.received) if end <= most)
+        return max(self._reach, max(kept, default=0))
 
     def end_of(self, captured: Captured) -> int:
         """Where a segment's data ends, in bytes from the server's first one; 0 if it has none."""
@@ -195,11 +196,8 @@ class Transcript(Record):
 
     def has_acknowledged(self, offset: int) -> bool:
         """True once the server has acknowledged everything before this offset from our ISN."""
-        return any(
-            relative(captured.segment.ack, self.isn) >= offset
-            for captured in self.received
-            if captured.segment.has_ack and not captured.segment.is_reset
-        )
+        most = self._most_acknowledged
+        return most is not None and most >= offset
 
     def said_sent(self, since: int) -> int | None:
         """SND.NXT in the plain ACKs from that place in ``received`` on; None if there was none.
@@ -223,10 +221,11 @@ class Transcript(Record):
 
         An answer to a repeated SYN is among it (SYN-ACK, RST, plain ACK), data under way is not.
         """
+        strays = set(map(id, self.stray_resets))
         return [
             captured
             for captured in self.received[since:]
-            if captured not in self.stray_resets
+            if id(captured) not in strays
             and (
                 captured.segment.flags & (Flags.SYN | Flags.RST)
                 or not captured.segment.sequence_length

@@ -23,10 +23,13 @@ from tfocheck.model.report import AddressReport, CaseResult, Report, Revision
 _RESTS_ON_ITS_PACKETS = (Verdict.PASS, Verdict.INFO, Verdict.WARN, Verdict.FAIL)
 
 
-def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> CaseResult:
+def distrust(
+    result: CaseResult, capture_drops: int, kernel_resets: int, unheard: int = 0
+) -> CaseResult:
     """Nothing may rest on an absence if the capture lost packets or the port guard failed.
 
-    Both numbers are what happened while the case was running.
+    Nor may it where ``unheard`` packets without data were only counted, as there were too many. The
+    numbers are what happened while the case was running.
     """
     if not result.flows or result.verdict not in _RESTS_ON_ITS_PACKETS:
         return result
@@ -35,6 +38,8 @@ def distrust(result: CaseResult, capture_drops: int, kernel_resets: int) -> Case
         reason = "the local kernel reset a guarded port (a server with TTL 255 on the same link?)"
     elif capture_drops and not result.conclusive:
         reason = f"the capture lost {capture_drops} packets"
+    elif unheard and not result.conclusive:
+        reason = f"so much came that {unheard} packets were only counted"
     else:
         return result
     seen = f"{reason}, so this may be wrong: {result.verdict}: {result.seen}"

@@ -48,8 +48,9 @@ class CaseResult:
 class Traffic:
     """What one address cost, and whether the capture can be trusted.
 
-    Packets and resets that we sent, packets received, packets that the capture itself dropped, and
-    resets that the local kernel sent on a guarded port (always 0 unless the guard failed).
+    Packets and resets that we sent, packets received, packets that the capture itself dropped,
+    resets that the local kernel sent on a guarded port (always 0 unless the guard failed), and how
+    many of the received packets were only counted, as they were too many.
     """
 
     sent: int = 0
@@ -57,6 +58,7 @@ class Traffic:
     resets_sent: int = 0
     capture_drops: int = 0
     kernel_resets: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

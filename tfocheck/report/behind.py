@@ -111,6 +111,11 @@ def caveats(address: AddressReport) -> Iterator[str]:
             f"note: the capture lost {traffic.capture_drops} packets at {address.address}, "
             "so nothing was concluded from a packet's absence"
         )
+    if traffic.left_out:
+        yield (
+            f"note: {address.address} sent so much that {traffic.left_out} packets were only "
+            "counted, and are no part of the evidence"
+        )
     if traffic.kernel_resets:
         yield (
             f"warning: this machine's kernel sent {traffic.kernel_resets} resets of its own to "

@@ -151,6 +151,7 @@ def _flow(flow: FlowRecord) -> dict[str, Value]:
         "client_isn": flow.client_isn,
         "server_isn": flow.server_isn,
         "packets": [_packet(flow, packet, start) for packet in flow.packets],
+        "left_out": flow.left_out,
     }
 
 

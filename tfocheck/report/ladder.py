@@ -47,6 +47,8 @@ def ladder(flow: FlowRecord, *, shortened: bool = False) -> str:
             lines.append(f"{' ' * _DETAIL_INDENT}({hidden} not shown)")
         lines.append(_rung(flow, flow.packets[index], start))
         before = index
+    if flow.left_out:
+        lines.append(f"{' ' * _DETAIL_INDENT}({flow.left_out} more packets were only counted)")
     return "\n".join(lines)
 
 

@@ -103,8 +103,9 @@ def _traffic(session: Session, capture_drops: int) -> Traffic:
     flows = session.flows
     return Traffic(
         sent=sum(flow.packets_sent for flow in flows),
-        received=sum(flow.packets_received for flow in flows),
+        received=sum(flow.received_count for flow in flows),
         resets_sent=sum(flow.resets_sent for flow in flows),
         capture_drops=capture_drops,
         kernel_resets=session.kernel_resets,
+        left_out=sum(flow.share.left_out for flow in flows),
     )

@@ -121,6 +121,7 @@ class Schedule:
             result,
             session.wire.losses().capture_drops - trial.drops,
             sum(flow.kernel_resets for flow in probe.evidence.flows),
+            sum(flow.share.unheard for flow in probe.evidence.flows),
         )
         session.verdicts[case.id] = result.verdict
         self._results[case.id].set_result(result)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
+from tfocheck.engine.allowance import Allowance
 from tfocheck.engine.conversation import usual_options
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.lane import Lane
@@ -94,6 +95,7 @@ class Session:
         self.evidence: dict[str, Evidence] = {}
         """Case → its connections."""
         self.flows: list[Flow] = []
+        self.allowance = Allowance()
         self.answerable: list[Flow] = []
         """Flows whose SYN any server answers, unless it gets lost."""
         self.has_lost = False
@@ -149,6 +151,7 @@ class Session:
             scope_id=self.scope_id,
             label=label,
             pace=self.pace if paced else None,
+            allowance=self.allowance,
         )
         if self._proxy is not None:
             true = proxy_protocol.header(self._proxy, (reserved.address, reserved.port), server)

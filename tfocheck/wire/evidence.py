@@ -102,7 +102,8 @@ class FlowRecord:
     ``label`` says what the flow was for ("random cookie, attempt 1"); ``packets`` are in capture
     order; ISNs make the numbers relative (``server_isn`` is None when no SYN-ACK came);
     ``decided`` marks the flow that decided the verdict, ``deciding`` the packet of it that did,
-    where it was a single one; ``icmp`` are the ICMP errors about it.
+    where it was a single one; ``icmp`` are the ICMP errors about it. ``left_out`` is how many
+    packets came that were only counted: more than anybody reads.
     """
 
     label: str
@@ -114,3 +115,4 @@ class FlowRecord:
     decided: bool = False
     icmp: tuple[IcmpError, ...] = ()
     deciding: Captured | None = None
+    left_out: int = 0
