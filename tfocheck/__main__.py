@@ -2,6 +2,6 @@
 
 import sys
 
-from tfocheck.cli.main import main
+from tfocheck.cli.script import main
 
 sys.exit(main())

@@ -67,7 +67,7 @@ class Engine:
         self.verdicts: dict[str, Verdict] = {}
         self.errors: tuple[tuple[str, str], ...] = ()
 
-    async def run(self, plan: Any, link: object, progress: object = None) -> Report:
+    async def run(self, plan: Any, link: object, progress: object = None, **_how: object) -> Report:
         self.plan = plan
         results = tuple(
             CaseResult(
@@ -450,7 +450,7 @@ def test_an_internal_error_is_one_line(
 def test_what_a_case_prints_is_no_part_of_a_report_on_stdout(
     engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def talkative(plan: Any, link: object, progress: object = None) -> Report:
+    async def talkative(plan: Any, link: object, progress: object = None, **_how: object) -> Report:
         print("a word in between")
         return await engine.run(plan, link, progress)
 
@@ -474,7 +474,7 @@ class Link:
     open = classmethod(lambda cls: cls())
     def close(self): print("closed", file=sys.stderr)
 
-async def run(plan, link, progress=None):
+async def run(plan, link, progress=None, **_):
     print("running", flush=True)
     try:
         await asyncio.sleep(30)

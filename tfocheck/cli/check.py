@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from tfocheck.cli import signals
 from tfocheck.cli.delivery import SAVE_BASELINE, Output, deliver
-from tfocheck.cli.ending import cancelled_by_sigterm, put, stdout
+from tfocheck.cli.ending import put, stdout
 from tfocheck.cli.options import check_options, report_options, taken
 from tfocheck.cli.subcommands import SUBCOMMANDS
 from tfocheck.errors import ExitCode, UsageError
@@ -97,8 +100,16 @@ def check(targets: tuple[str, ...], **parameters: Any) -> int:
     output.check()
     plan = planning.make_plan(targets, options)
     saved = _to_save(output, options)
-    judgement = _judge(_run(plan, output), plan)
-    deliver(judgement, output, saved)
+    report = _run(plan, output)
+    is_cut = any(address.interrupted for address in report.addresses)
+    if signals.have_come() and not report.addresses:
+        raise KeyboardInterrupt
+    # What was not done has no letter, and is no baseline.
+    judgement = _judge(report, replace(plan, complete=plan.complete and not is_cut))
+    with signals.ending(lambda: None):
+        deliver(judgement, output, None if is_cut else saved)
+    if signals.have_come():
+        raise KeyboardInterrupt
     return judgement.exit_code
 
 
@@ -159,12 +170,20 @@ def _run(plan: Plan, output: Output) -> Report:
         progress = Progress(len(plan.cases), [target.text for target in plan.targets])
         shown = view(sys.stderr, progress)
 
+    cancel: Callable[[], object] = _nothing
+
     async def watched() -> Report:
+        nonlocal cancel
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        if signals.have_come():
+            raise KeyboardInterrupt
+        cancel = partial(loop.call_soon_threadsafe, task.cancel)
         ticker = asyncio.create_task(shown.show()) if shown else None
         try:
-            with cancelled_by_sigterm():
-                return await run(plan, link, progress)
+            return await run(plan, link, progress, keep_what_is_done=True)
         finally:
+            cancel = _nothing
             if ticker:
                 ticker.cancel()
                 await asyncio.gather(ticker, return_exceptions=True)
@@ -176,12 +195,16 @@ def _run(plan: Plan, output: Output) -> Report:
         privileges.drop()
         # The reports are written as the user that we have become, who may write less than root.
         output.check()
-        with _no_words_in_between(output):
+        with _no_words_in_between(output), signals.ending(lambda: cancel()):
             return asyncio.run(watched())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
         link.close()
+
+
+def _nothing() -> None:
+    """Nothing goes on that could be ended."""
 
 
 def _no_words_in_between(output: Output) -> contextlib.AbstractContextManager[object]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tfocheck.cli import signals
 from tfocheck.cli.ending import complain, put, silence_stdout, stdout
 from tfocheck.errors import UsageError
+from tfocheck.model import escape
 from tfocheck.report import formats
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ def deliver(judgement: Judgement, output: Output, saved: Baseline | None) -> Non
     from tfocheck.report.summary import summary
     from tfocheck.report.table import render
 
+    signals.remove_when_left(lambda: [*write.unfinished])
+    was_cut = signals.have_come()
     to_stdout = output.is_on_stdout
     stream = sys.stderr if to_stdout else stdout()
     on_github = github.is_active(os.environ)
@@ -92,14 +97,13 @@ def deliver(judgement: Judgement, output: Output, saved: Baseline | None) -> Non
         problems += _attempt(lambda: put(stream, shown))
     if on_github:
         problems += _tell_github(judgement, stream)
-    for option, path in output.reports.items():
-        problems += _attempt(
-            lambda o=option, p=path: write.write(o, p, formats.dumps(o, judgement))  # type: ignore[misc]
-        )
-    if output.directory is not None:
-        problems += _fill(output.directory, judgement, verbose=output.verbose)
-    if saved is not None:
-        problems += _attempt(lambda: _save(judgement, saved))
+    for name, make in _files(judgement, output, saved):
+        if signals.have_come() and not was_cut:
+            break
+        found = _attempt(make)
+        if not found:
+            signals.note_written(escape.typed(name), incomplete=was_cut)
+        problems += found
     for problem in problems[:-1]:
         complain(f"tfocheck: {problem}")
     if problems:
@@ -129,20 +133,32 @@ def _attempt(action: Callable[[], None]) -> list[UsageError]:
     return []
 
 
-def _fill(directory: str, judgement: Judgement, *, verbose: bool) -> list[UsageError]:
-    """Write each report there is into the directory; what fails costs only its own file."""
+def _files(
+    judgement: Judgement, output: Output, saved: Baseline | None
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """(name, how to write it) of each file; what fails costs only its own."""
     from tfocheck.model.style import Style
     from tfocheck.report import write
     from tfocheck.report.table import render
 
-    made: list[tuple[str, Callable[[], str | bytes]]] = [
-        (formats.TEXT_NAME, lambda: render(judgement, Style(), verbose=verbose))
-    ]
-    made += [(each.file_name, lambda e=each: e.dumps(judgement)) for each in formats.FORMATS]  # type: ignore[misc]
-    problems: list[UsageError] = []
-    for name, make in made:
-        problems += _attempt(lambda n=name, m=make: write.write_into("-o", directory, n, m()))  # type: ignore[misc]
-    return problems
+    for option, path in output.reports.items():
+        yield path, partial(_write, option, path, judgement)
+    if (directory := output.directory) is not None:
+        made: list[tuple[str, Callable[[], str | bytes]]] = [
+            (formats.TEXT_NAME, lambda: render(judgement, Style(), verbose=output.verbose))
+        ]
+        made += [(each.file_name, partial(each.dumps, judgement)) for each in formats.FORMATS]
+        for name, make in made:
+            place = os.path.join(directory, name)
+            yield place, lambda n=name, m=make: write.write_into("-o", directory, n, m())  # type: ignore[misc]
+    if saved is not None:
+        yield saved.path, partial(_save, judgement, saved)
+
+
+def _write(option: str, path: str, judgement: Judgement) -> None:
+    from tfocheck.report import write
+
+    write.write(option, path, formats.dumps(option, judgement))
 
 
 def _save(judgement: Judgement, old: Baseline) -> None:

@@ -1,4 +1,4 @@
-"""How the command ends: errors become a line and an exit code, signals end a run cleanly."""
+"""How the command ends: errors become a line and an exit code, an interrupt says what there is."""
 
 from __future__ import annotations
 
@@ -7,59 +7,16 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import click
 
+from tfocheck.cli import signals
 from tfocheck.errors import ExitCode, TfocheckError, UsageError
 from tfocheck.model import escape
 
-_TERMINATED = 128 + signal.SIGTERM
 _BROKEN_PIPE = 128 + signal.SIGPIPE
-
-
-class _Termination:
-    """SIGTERM: ``came``, and how to end the run cleanly (``cancel_run``) while there is one."""
-
-    came = False
-    cancel_run: Callable[[], object] | None = None
-
-
-@contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        _Termination.came = True
-        # Not by way of SIGINT: in the background of a script that one is ignored.
-        if _Termination.cancel_run is None:
-            raise KeyboardInterrupt
-        _Termination.cancel_run()
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there looks after signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def cancelled_by_sigterm() -> Iterator[None]:
-    """In a task: SIGTERM cancels it, as asyncio does for SIGINT by itself."""
-    import asyncio
-
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    _Termination.cancel_run = lambda: loop.call_soon_threadsafe(task.cancel)
-    try:
-        yield
-    finally:
-        _Termination.cancel_run = None
 
 
 def guarded(action: Callable[[], int], arguments: Sequence[str]) -> int:
@@ -110,13 +67,9 @@ def _describe(error: Exception) -> tuple[str, int]:
 
 
 def _interrupted() -> int:
-    word = "terminated" if _Termination.came else "interrupted"
-    code = _TERMINATED if _Termination.came else ExitCode.INTERRUPTED
-    # The terminal has put ^C on our line.
-    erase = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
-    complain(f"tfocheck: {word}; no report was written", erase)
+    complain(signals.last_line(), signals.erasing())
     silence_stdout()
-    return code
+    return signals.exit_code()
 
 
 def complain(line: str, erase: str = "", *, one_line: bool = True) -> None:

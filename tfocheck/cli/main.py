@@ -17,28 +17,35 @@ from collections.abc import Sequence
 
 import click
 
+from tfocheck.cli import signals
 from tfocheck.cli.check import check
-from tfocheck.cli.ending import guarded, sigterm_as_interrupt
+from tfocheck.cli.ending import guarded
 from tfocheck.cli.subcommands import SUBCOMMANDS
 from tfocheck.errors import ExitCode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit code."""
+    """The whole command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given[0] if given else ""
     if name not in SUBCOMMANDS:
         return run_check(given)
     if name == "check":
         return run_check(given[1:])
-    return guarded(lambda: _run(_command(name), f"tfocheck {name}", given[1:]), given)
+    return guarded(lambda: _run_other(name, given[1:]), given)
 
 
 def run_check(args: Sequence[str]) -> int:
     """Run the check command in this process; returns its exit code and raises nothing."""
     arguments = list(args)
-    with sigterm_as_interrupt():
+    with signals.installed():
         return guarded(lambda: _run(check, "tfocheck", arguments), arguments)
+
+
+def _run_other(name: str, arguments: list[str]) -> int:
+    # A lab hands signals on, and the others have nothing to lose.
+    signals.leave_alone()
+    return _run(_command(name), f"tfocheck {name}", arguments)
 
 
 def _run(command: click.Command, name: str, arguments: list[str]) -> int:

@@ -82,7 +82,7 @@ class AddressReport:
     ``rtt`` is the smallest round-trip time seen, in seconds, None when nothing answered;
     ``not_tested`` gives the reason when the address could not even be tried (no route from here);
     ``hops`` is the route, where one was looked for; ``controls`` are the packets that no case has
-    among its evidence, such as control SYNs.
+    among its evidence, such as control SYNs; ``interrupted`` says that not all of it was done.
     """
 
     target: str
@@ -98,6 +98,7 @@ class AddressReport:
     not_tested: str | None = None
     hops: tuple[Hop, ...] = ()
     controls: tuple[FlowRecord, ...] = ()
+    interrupted: bool = False
 
     def by_role(self, role: Role) -> CaseResult | None:
         """The result of the case that has that role, if it was run or skipped here."""

@@ -106,6 +106,8 @@ def evidence(addresses: Sequence[AddressReport], style: Style) -> list[str]:
 def caveats(address: AddressReport) -> Iterator[str]:
     """What makes the verdicts on an address less certain, a line each."""
     traffic = address.traffic
+    if address.interrupted:
+        yield f"note: the run was interrupted, so not all was done at {address.address}"
     if traffic.capture_drops:
         yield (
             f"note: the capture lost {traffic.capture_drops} packets at {address.address}, "

@@ -22,6 +22,10 @@ STDOUT = "-"
 _STDOUT_NAMES = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 
 
+unfinished: list[str] = []
+"""Files that are being written: to be removed by whoever ends the process meanwhile."""
+
+
 def is_stdout(path: str) -> bool:
     """Whether the path means standard output; renaming a file over it would lose what it has."""
     return path in _STDOUT_NAMES
@@ -165,9 +169,10 @@ def _is_special(path: str) -> bool:
 def _replace(place: str, data: bytes) -> None:
     directory, name = os.path.split(place)
     beside = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(4)}")
-    # 0o666 less the umask, as any other program's output; O_EXCL follows no planted link.
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    unfinished.append(beside)
     try:
+        # 0o666 less the umask, as any other program's output; O_EXCL follows no planted link.
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)
@@ -178,6 +183,8 @@ def _replace(place: str, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+    finally:
+        unfinished.remove(beside)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from tfocheck.engine.lane import Lane
@@ -30,11 +31,13 @@ async def check_address(
     lane: Lane | None = None,
     siblings: Siblings | None = None,
     progress: Progress | None = None,
+    cut: Callable[[AddressReport], object] | None = None,
 ) -> AddressReport:
     """Run all cases of the plan at one address, on a wire that was started.
 
     ``target`` is whose address it is (the plan's first), ``lane`` keeps order among addresses that
-    may be one machine, and ``siblings`` are the addresses of the same name.
+    may be one machine, and ``siblings`` are the addresses of the same name. When it is cancelled,
+    ``cut`` is given what was done by then, if anything was.
     """
     target = target or plan.targets[0]
     lane, siblings = lane or Lane(wire.clock), siblings or Siblings()
@@ -72,30 +75,36 @@ async def check_address(
     session.on_refusal = limits.meet_refusal
     siblings.announce(address.literal, [case.id for case in plan.cases])
     drops = wire.losses().capture_drops
+    schedule = Schedule(session, plan, target.text, progress)
+
+    def found() -> AddressReport:
+        cookie = session.facts.cookie
+        return replace(
+            report,
+            results=tuple(schedule.results()),
+            rtt=session.round_trips.smallest,
+            cookie_bytes=len(cookie) if cookie is not None else None,
+            traffic=_traffic(session, wire.losses().capture_drops - drops),
+            hops=session.known_route.hops() if session.known_route is not None else (),
+            duration=wire.clock.monotonic() - began,
+            controls=schedule.controls(),
+        )
+
     try:
-        schedule = Schedule(session, plan, target.text, progress)
         await schedule.run()
         await session.finish(began + FOR_CLOSING * plan.longest)
-        cookie = session.facts.cookie
-        results, controls = schedule.results(), schedule.controls()
+        return found()
     except asyncio.CancelledError:
         await session.abandon()
+        if cut is not None and schedule.has_begun:
+            cut(replace(found(), interrupted=True))
         raise
     except CannotError as problem:
         # Another address may fare better (another port, another family, another interface).
         return replace(report, not_tested=str(problem))
     finally:
+        siblings.give_up(address.literal)
         session.release()
-    return replace(
-        report,
-        results=tuple(results),
-        rtt=session.round_trips.smallest,
-        cookie_bytes=len(cookie) if cookie is not None else None,
-        traffic=_traffic(session, wire.losses().capture_drops - drops),
-        hops=session.known_route.hops() if session.known_route is not None else (),
-        duration=wire.clock.monotonic() - began,
-        controls=controls,
-    )
 
 
 def _traffic(session: Session, capture_drops: int) -> Traffic:

@@ -68,10 +68,29 @@ class Schedule:
 
     def results(self) -> list[CaseResult]:
         """All results in the order of the cases, with all that was captured by now."""
-        found = [self._results[case.id].result() for case in self._plan.cases]
+        found = [self._result(case) for case in self._plan.cases]
         found = trust.behind_faults(found)
         evidence = {case_id: probe.evidence for case_id, probe in self._probes.items()}
         return [replace(each, flows=evidence[each.case.id].records()) for each in found]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any case has its verdict."""
+        return any(result.done() for result in self._results.values())
+
+    def _result(self, case: Case) -> CaseResult:
+        settled = self._results.get(case.id)
+        if settled is not None and settled.done() and not settled.cancelled():
+            return settled.result()
+        return CaseResult(
+            case=case,
+            verdict=Verdict.INCONCLUSIVE,
+            seen="not done: the run was interrupted",
+            duration=0.0,
+            flows=self._probes[case.id].evidence.records(),
+            prerequisite=case.id not in self._plan.selected,
+            address=self._session.address,
+        )
 
     def controls(self) -> tuple[FlowRecord, ...]:
         """What was captured beside the cases."""

@@ -130,10 +130,9 @@ class Session:
         ``source`` and ``port`` replace our usual address and the target's port; its SYN waits for
         its turn unless it is not ``paced``. Raises CannotError when no port is left.
         """
-        from_where = source or self.source
 
         def reserve() -> Port:
-            return self.wire.reserve(from_where, self.scope_id)
+            return self.wire.reserve(source or self.source, self.scope_id)
 
         reserved = reserve() if self._proxy is None else proxy_protocol.reserve(reserve)
         return self._adopt(reserved, label, port or self.port, paced=paced)
@@ -280,6 +279,7 @@ class Session:
 
     def release(self) -> None:
         """Give all ports back and stop capturing this address."""
+        self.manners.forget()
         for task in self._closing:
             task.cancel()
         for flow in self.flows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+NOT_RUN = "not run"
+
 
 class Siblings:
     """The addresses of one name."""
@@ -21,11 +23,17 @@ class Siblings:
         """A verdict is there."""
         self._results[address][case_id].set_result(verdict)
 
+    def give_up(self, address: str) -> None:
+        """No more verdicts come from this address: nobody is to wait for them."""
+        for result in self._results[address].values():
+            if not result.done():
+                result.set_result(NOT_RUN)
+
     async def compare(self, case_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Address → case → verdict, when all are there; "not run" for a case that is not run."""
+        """Address → case → verdict, when all are there; "not run" for a case that is not."""
         return {
             address: {
-                case_id: await asyncio.shield(known[case_id]) if case_id in known else "not run"
+                case_id: await asyncio.shield(known[case_id]) if case_id in known else NOT_RUN
                 for case_id in case_ids
             }
             for address, known in list(self._results.items())
