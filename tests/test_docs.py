@@ -160,12 +160,13 @@ def test_the_programs_on_the_pages_are_python() -> None:
 
 
 def test_the_baseline_on_the_page_is_one(tmp_path: Path) -> None:
-    from tfocheck.judging import baseline, saving
+    from tfocheck.judging import saving
     from tfocheck.runner.catalogue import load_cases
+    from tfocheck.runner.planning import read_baseline
 
     written = SHOWN["baseline"]
     (tmp_path / "baseline.toml").write_text(written)
-    [entry] = baseline.read(str(tmp_path / "baseline.toml"), "--baseline", load_cases()).entries
+    [entry] = read_baseline(str(tmp_path / "baseline.toml"), "--baseline", load_cases()).entries
     mended = f"baseline.toml line {entry.line}: {entry.case} at {entry.address} is mended"
     assert SHOWN["mended"].startswith(mended)
     assert all(f"# {line}\n" in written for line in saving.HEAD)

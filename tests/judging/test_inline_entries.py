@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tfocheck.errors import UsageError
-from tfocheck.judging.baseline import read
 from tfocheck.model.baseline import Allowed
 from tfocheck.runner.catalogue import load_cases
+from tfocheck.runner.planning import read_baseline
 
 CATALOGUE = load_cases()
 GOOD = '{case="forged.random", address="*", verdict="fail", reason="known"}'
@@ -19,7 +19,7 @@ def refused(tmp_path: Path, *entries: str) -> str:
     path = tmp_path / "b.toml"
     path.write_text(f"known = [{', '.join(entries)}]")
     with pytest.raises(UsageError) as caught:
-        read(str(path), "--baseline", CATALOGUE)
+        read_baseline(str(path), "--baseline", CATALOGUE)
     return str(caught.value).removeprefix(f"--baseline {path}: ")
 
 
@@ -59,7 +59,7 @@ def test_one_case_may_be_known_in_several_ways(tmp_path: Path) -> None:
     path = tmp_path / "b.toml"
     entries = [GOOD, GOOD.replace('"fail"', '"warn"'), GOOD.replace('"*"', '"[::1]:443"')]
     path.write_text(f"known = [{', '.join(entries)}]")
-    found = read(str(path), "--baseline", CATALOGUE).entries
+    found = read_baseline(str(path), "--baseline", CATALOGUE).entries
     assert [(each.allowed, each.address) for each in found] == [
         (Allowed.FAIL, "*"),
         (Allowed.WARN, "*"),

@@ -24,6 +24,7 @@ from tfocheck.report import json_report, junit
 from tfocheck.report.summary import summary
 from tfocheck.report.table import render
 from tfocheck.runner.catalogue import load_cases
+from tfocheck.runner.planning import read_baseline
 
 PASS, FAIL, WARN, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.SKIP
 INCONCLUSIVE = Verdict.INCONCLUSIVE
@@ -239,7 +240,7 @@ def test_what_is_known_here_and_new_there_is_two_explanations() -> None:
 def read(tmp_path: Path, text: str | bytes) -> Baseline:
     path = tmp_path / "b.toml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return baseline.read(str(path), "--baseline", CATALOGUE)
+    return read_baseline(str(path), "--baseline", CATALOGUE)
 
 
 GOOD_ENTRY = """format = 1
@@ -315,9 +316,9 @@ def test_doubled_entries_bytes_and_missing_files_are_refused(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"no UTF-8 text: byte 0 is 0xff"):
         read(tmp_path, b"\xff")
     with pytest.raises(UsageError, match="nosuch: No such file"):
-        baseline.read("nosuch", "--baseline", CATALOGUE)
+        read_baseline("nosuch", "--baseline", CATALOGUE)
     with pytest.raises(UsageError, match="Is a directory"):
-        baseline.read(str(tmp_path), "--baseline", CATALOGUE)
+        read_baseline(str(tmp_path), "--baseline", CATALOGUE)
     with pytest.raises(UsageError, match=r"nested too deeply|no TOML"):
         read(tmp_path, "known = " + "[" * 20000)
 
@@ -357,7 +358,7 @@ def test_whatever_a_file_says_is_read_or_refused_in_one_line(
         return
     said = f"--baseline {path}: "
     try:
-        read_entries = baseline.read(str(path), "--baseline", CATALOGUE).entries
+        read_entries = read_baseline(str(path), "--baseline", CATALOGUE).entries
     except UsageError as refused:
         said = str(refused)
     else:

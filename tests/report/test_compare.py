@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def test_the_table_has_what_changed_and_nothing_hostile(tmp_path: Path) -> None:
 
 
 def test_the_command_exits_by_what_it_found(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = written(tmp_path, "a.json", address(a_b=PASS))
     bad = written(tmp_path, "b.json", address(a_b=FAIL))
@@ -173,8 +173,14 @@ def test_the_command_exits_by_what_it_found(
     assert "a.b     pass      fail     worse" in capsys.readouterr().out
     assert cli.main(["compare", bad, good, "-q"]) == 0
     assert capsys.readouterr().out.count("\n") == 1
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(good).read_bytes())))
-    assert cli.main(["compare", "-", good]) == 0
+    before = os.dup(0)
+    with open(good) as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        assert cli.main(["compare", "-", good]) == 0
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
     assert cli.main(["compare", "--help"]) == 0
     assert "Worse is" in capsys.readouterr().out
     assert cli.main(["compare", good]) == 2

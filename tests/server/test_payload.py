@@ -200,7 +200,7 @@ def test_files_that_can_not_be_sent(tmp_path: Path) -> None:
         (str(tmp_path), "is a directory"),
         (str(tmp_path / "empty"), "is empty: to send no request"),
         (str(tmp_path / "long"), "longer than 1200 bytes"),
-        ("/dev/zero", "longer than 1200 bytes"),
+        ("/dev/zero", "neither a file nor a pipe"),
         (str(tmp_path / "nosuch"), "No such file"),
         ("HTTPS", "No such file.*; give http, tls, dns, smtp, ssh, none or the path"),
         ("a\0b", "null"),

@@ -147,13 +147,12 @@ def _to_save(output: Output, options: CheckOptions) -> Baseline | None:
     path = output.save_baseline
     if path is None:
         return None
-    from tfocheck.judging import baseline
     from tfocheck.model.baseline import Baseline
     from tfocheck.report import write
 
     if write.is_stdout(path) or not os.path.isfile(path):
         return Baseline(path)
-    return baseline.read(path, SAVE_BASELINE, planning.load(options))
+    return planning.read_baseline(path, SAVE_BASELINE, planning.load(options))
 
 
 def _run(plan: Plan, output: Output) -> Report:

@@ -58,6 +58,8 @@ def _describe(error: Exception) -> tuple[str, int]:
         case OSError():
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             found = f"{where}{error.strerror or error}", ExitCode.CANNOT
+        case MemoryError():
+            found = "this machine has no memory left for it", ExitCode.CANNOT
         case ImportError():
             found = f"this installation is incomplete: {error}", ExitCode.CANNOT
         case _:

@@ -27,7 +27,6 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tfocheck.errors import UsageError
@@ -42,18 +41,31 @@ _KEYS = (*_REQUIRED, "expires")
 _ENTRY = re.compile(r"\s*\[\[\s*(?:known|\"known\"|'known')\s*\]\]")
 
 
-def read(path: str, option: str, catalogue: Sequence[Case]) -> Baseline:
-    """Read and check a baseline; ``catalogue`` is all cases there are, selected or not.
+MOST_BYTES = 1 << 19
+
+
+def parse_baseline(data: bytes, path: str, option: str, catalogue: Sequence[Case]) -> Baseline:
+    """Check a baseline that was read; ``catalogue`` is all cases there are, selected or not.
 
     Raises UsageError, with the file and where possible the line, for whatever is wrong with it.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
+        _check_lines(text)
         document = tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or _one_line(error)
-        raise UsageError(f"{option} {path}: {reason}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{option} {path}: {_one_line(error)}") from None
     return Baseline(path, tuple(_Reader(path, option, text, catalogue).entries(document)), text)
+
+
+LONGEST_LINE = 2000
+"""A parser takes long over a key of thousands of dots, and makes a table of each."""
+
+
+def _check_lines(text: str) -> None:
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"line {number} has more than {LONGEST_LINE:,} characters")
 
 
 def _one_line(error: Exception) -> str:

@@ -16,6 +16,9 @@ from tfocheck.model.case import Role, Verdict
 from tfocheck.model.report import AddressReport, CaseResult
 from tfocheck.model.target import join
 
+_LONGEST_REASON = 1000
+"""Characters: a line of a baseline has an end."""
+
 HEAD = (
     "What tfocheck found and is known: it breaks no build, while anything else still does.",
     "Say in each reason why it may stay, and until when: expires = 2027-12-31 (optional).",
@@ -78,7 +81,7 @@ def _table(address: AddressReport, result: CaseResult, today: datetime.date) -> 
         "case": result.case.id,
         "address": join(address.address, address.port),
         "verdict": result.verdict.value,
-        "reason": f"seen on {today}: {escape.text(result.seen)}",
+        "reason": f"seen on {today}: {escape.clip(result.seen, _LONGEST_REASON)}",
     }
 
 

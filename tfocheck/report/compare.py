@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import enum
 import json
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from tfocheck import inputs
 from tfocheck.errors import UsageError
 from tfocheck.judging.grade import GRADES
 from tfocheck.judging.kind import is_weightless
@@ -33,7 +32,6 @@ from tfocheck.report.json_report import FORMAT
 from tfocheck.report.summary import at
 
 ABSENT = "-"
-_STDIN = "-"
 
 
 class Change(enum.StrEnum):
@@ -291,15 +289,16 @@ def _state(tested: Tested) -> str:
 # Reading
 
 
+MOST_BYTES = 1 << 27
+"""A report on sixty addresses, with all packets, has some 60 megabytes."""
+
+
 def read(path: str) -> Read:
     """Read a report of ``--json``; ``-`` is standard input.
 
     Raises UsageError for a file that is none, or of a format that this version does not read.
     """
-    try:
-        data = sys.stdin.buffer.read() if path == _STDIN else Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    data = inputs.read(path, MOST_BYTES, named=path)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -10,10 +10,13 @@ a path, and no link that lies there is followed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import select
 import stat
 import sys
+import time
 from collections.abc import Sequence
 
 from tfocheck.errors import UsageError
@@ -21,6 +24,9 @@ from tfocheck.errors import UsageError
 STDOUT = "-"
 _STDOUT_NAMES = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 
+
+PATIENCE = 10.0
+"""Seconds for which a pipe's other end may do nothing."""
 
 unfinished: list[str] = []
 """Files that are being written: to be removed by whoever ends the process meanwhile."""
@@ -101,8 +107,7 @@ def write(option: str, path: str, content: str | bytes) -> None:
     data = _encoded(content)
     try:
         if _is_special(path):
-            with open(path, "wb", buffering=0) as special:
-                _write_all(special.fileno(), data)
+            _write_special(path, data)
         else:
             _replace(os.path.realpath(path), data)
     except OSError as error:
@@ -164,6 +169,34 @@ def _is_special(path: str) -> bool:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _write_special(path: str, data: bytes) -> None:
+    """Write to a pipe or a device, at whose other end somebody has to be soon, and to read."""
+    descriptor = _open_special(path)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:
+                if not poll.poll(1000 * PATIENCE):
+                    raise OSError(errno.ETIMEDOUT, "nobody reads it") from None
+    finally:
+        os.close(descriptor)
+
+
+def _open_special(path: str) -> int:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > until:
+                raise
+            time.sleep(0.02)  # a pipe that nobody has opened for reading yet
 
 
 def _replace(place: str, data: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfocheck import inputs
 from tfocheck.errors import UsageError
 from tfocheck.model.case import Case, Level
 from tfocheck.model.case import Option as CaseOption
@@ -203,8 +204,12 @@ def _check_is_own(literal: str, option: str) -> None:
 
 def _baseline(options: CheckOptions, catalogue: Sequence[Case]) -> Baseline | None:
     path = options.get("baseline")
-    if path is None:
-        return None
+    return None if path is None else read_baseline(str(path), "--baseline", catalogue)
+
+
+def read_baseline(path: str, option: str, catalogue: Sequence[Case]) -> Baseline:
+    """The baseline in a file that an option names. Raises UsageError."""
     from tfocheck.judging import baseline
 
-    return baseline.read(str(path), "--baseline", catalogue)
+    data = inputs.read(path, baseline.MOST_BYTES, named=f"{option} {path}")
+    return baseline.parse_baseline(data, path, option, catalogue)

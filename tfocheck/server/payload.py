@@ -22,6 +22,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from tfocheck import inputs
 from tfocheck.errors import UsageError
 from tfocheck.model.payload import Kind, PayloadChoice, ProxyProtocol
 from tfocheck.model.target import Target
@@ -165,6 +166,9 @@ def choose(
     return PayloadChoice(Kind.FILE, _read(option), proxy_protocol=proxy)
 
 
+MOST_READ = 1 << 20
+"""A larger file is none for a SYN, and no mistake by a few bytes."""
+
 _NAMED = tuple(kind.value for kind in Kind if kind is not Kind.FILE)
 
 
@@ -175,12 +179,9 @@ def _read(path: str) -> bytes:
     if os.path.isdir(path):
         raise UsageError(f"--payload {path} is a directory: {hint}")
     try:
-        with open(path, "rb") as file:
-            # One byte more than allowed is enough to know; /dev/zero has no end.
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--payload {path}: {reason}; {hint}") from None
+        content = inputs.read(path, MOST_READ, named=f"--payload {path}")
+    except UsageError as error:
+        raise UsageError(f"{error}; {hint}") from None
     if not content:
         raise UsageError(f"--payload {path} is empty: to send no request, give none")
     if len(content) > MAX_BYTES:
