@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from machines import process, running
 from tfocheck.doctor import (
     configuration,
     edits,
+    examination,
     haproxy,
     nginx,
     readers,
@@ -22,6 +24,7 @@ from tfocheck.doctor import (
     yaml_lines,
 )
 from tfocheck.doctor.configuration import Directive, Endpoint
+from tfocheck.doctor.processes import Process
 from tfocheck.doctor.sockets import Listening
 from tfocheck.doctor.sysctls import Setting
 
@@ -114,6 +117,75 @@ def test_a_configuration_is_read_up_to_a_size_and_a_depth(tmp_path: Path) -> Non
 )
 def test_no_nginx_configuration_is_too_strange(text: str, tmp_path: Path) -> None:
     assert read_nginx(tmp_path, {"n.conf": text}).directives == ()
+
+
+def test_a_walk_through_links_ends(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(".")
+    found = read_nginx(tmp_path, {"n.conf": f"include {'*/' * 36}x.conf; listen 80;"})
+    assert [each.text for each in found.directives] == ["listen 80"]
+    said = f"is not followed: its patterns stand for more than {configuration.MOST_NAMES} names"
+    assert said in (found.problem or "")
+
+
+def test_patterns_stand_for_what_they_do_in_a_shell(tmp_path: Path) -> None:
+    files = {
+        "n.conf": f"include {tmp_path}/d*/[ab].conf; include d1/../e/*;",
+        "d1/a.conf": "listen 1;",
+        "d2/b.conf": "listen 2;",
+        "d2/c.conf": "listen 3;",
+        "e/f": "listen 4;",
+        "e/.hidden": "listen 5;",
+    }
+    found = read_nginx(tmp_path, files)
+    assert [each.text for each in found.directives] == ["listen 1", "listen 2", "listen 4"]
+    assert found.problem is None
+
+
+def test_what_a_file_becomes_while_it_is_read_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_file = configuration.read_file
+
+    def and_now_a_pipe(path: str, process: Process) -> str:
+        text = read_file(path, process)
+        os.unlink(path)
+        os.mkfifo(path)
+        return text
+
+    monkeypatch.setattr(configuration, "read_file", and_now_a_pipe)
+    found = read_nginx(tmp_path, {"n.conf": "listen 80;\nlisten 81"})
+    assert (found.problem or "").startswith(f"{tmp_path}/n.conf can't be read: ")
+    assert "/proc/self" not in (found.problem or "")
+    (tmp_path / "n.conf").unlink()
+    assert [each.text for each in read_nginx(tmp_path, {"n.conf": "listen 80;"}).directives] == [
+        "listen 80"
+    ]
+
+
+def test_haproxy_reads_so_much_of_all_its_files(tmp_path: Path) -> None:
+    half = "bind :80\n" + "#" * (configuration.MOST_BYTES // 2)
+    for name in ("a.cfg", "b.cfg", "c.cfg"):
+        (tmp_path / name).write_text(half)
+    found = haproxy.read(process(os.getpid(), arguments=("haproxy", "-f", str(tmp_path))))
+    assert len(found.directives) == 1
+    assert "all files have more than" in (found.problem or "")
+
+
+def test_so_many_servers_are_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(process: Process) -> configuration.Configuration:
+        read.append(process.pid)
+        return configuration.Configuration()
+
+    server = dataclasses.replace(servers.SERVERS[0], read=counted)
+    monkeypatch.setattr(servers, "recognise", lambda _: server)
+    several = [process(2 + number, parent=0) for number in range(examination.MOST_SERVERS + 5)]
+    found = list(examination._running(several))
+    assert len(found) == len(several)
+    assert len(read) == examination.MOST_SERVERS
+    assert "more than" in (found[-1].configuration.problem or "")
 
 
 def test_relative_names_begin_where_the_process_is(

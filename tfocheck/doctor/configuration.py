@@ -4,11 +4,16 @@ Rules that hold here:
 
 * Configuration files are read, never run, and neither is a server's binary: doctor is often root,
   and the server somebody else's.
-* Only regular files of a sane size are read: opening a pipe would hang.
+* Only regular files of a sane size are read, each opened once: a pipe would hang, and what a name
+  stands for may change from one look to the next.
+* Walks have a budget: patterns are whatever an ordinary user has written.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import glob
 import ipaddress
 import os
 import re
@@ -23,6 +28,9 @@ from tfocheck.doctor.sockets import Listening
 
 MOST_BYTES = 4 << 20
 """Of one file, and for nginx of all its files: they are parsed at about a megabyte a second."""
+MOST_NAMES = 20_000
+"""So many names are looked at for all patterns of a configuration."""
+
 _MOST_BINARY_BYTES = 256 << 20
 _MOST_PROBLEMS = 3
 
@@ -117,6 +125,52 @@ def read_file(path: str, process: Process) -> str:
         if status.st_size > MOST_BYTES:
             raise OSError(f"it has more than {MOST_BYTES} bytes")
         return file.read(MOST_BYTES)
+
+
+@dataclass
+class Walk:
+    """The files that patterns of one configuration stand for, as far as its budget goes."""
+
+    room: int = MOST_NAMES
+
+    def matching(self, pattern: str) -> list[str]:
+        """What is there of this absolute pattern, as the shell has it, sorted.
+
+        Raises OSError when that is more to look at than the budget has.
+        """
+        found = ["/"]
+        for part in filter(None, pattern.split("/")):
+            if glob.has_magic(part):
+                found = [each for base in found for each in self._in(base, part)]
+            else:
+                found = [os.path.join(base, part) for base in found]
+                self._look_at(len(found))
+        return [path for path in found if os.path.lexists(path)]
+
+    def names_in(self, directory: str) -> list[str]:
+        """All names in a directory, sorted. Raises OSError, also beyond the budget."""
+        names: list[str] = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                self._look_at(1)
+                names.append(entry.name)
+        return sorted(names)
+
+    def _in(self, base: str, part: str) -> list[str]:
+        self._look_at(1)
+        names: list[str] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            names = self.names_in(base)
+        return [
+            os.path.join(base, name)
+            for name in fnmatch.filter(names, part)
+            if part.startswith(".") or not name.startswith(".")
+        ]
+
+    def _look_at(self, count: int) -> None:
+        self.room -= count
+        if self.room < 0:
+            raise OSError(f"its patterns stand for more than {MOST_NAMES} names")
 
 
 def why_not(error: Exception) -> str:

@@ -209,6 +209,10 @@ def _merge(listeners: Iterable[Listener]) -> Iterable[Listener]:
     return merged.values()
 
 
+MOST_SERVERS = 100
+_NOT_READ = Configuration(problem=f"not read: more than {MOST_SERVERS} servers run here")
+
+
 def _running(known: Collection[Process]) -> Iterable[Running]:
     """Each server once, by the process that has started the others: it may hold no listener."""
     first: dict[int, tuple[Server, Process]] = {}
@@ -228,8 +232,11 @@ def _running(known: Collection[Process]) -> Iterable[Running]:
         first[top.pid] = (server, top)
         workers.setdefault(top.pid, []).extend([process.pid] if process.pid != top.pid else [])
     # One that others are started by comes last: who asks who holds a socket wants to hear of them.
-    for server, process in sorted(first.values(), key=lambda each: each[0].name == "systemd"):
-        yield Running(server, process, server.read(process), tuple(workers[process.pid]))
+    found = sorted(first.values(), key=lambda each: each[0].name == "systemd")
+    for number, (server, process) in enumerate(found):
+        # Each may take seconds, and anybody may start any number of processes called nginx.
+        said = server.read(process) if number < MOST_SERVERS else _NOT_READ
+        yield Running(server, process, said, tuple(workers[process.pid]))
 
 
 def _persistence() -> Persistence:

@@ -45,13 +45,19 @@ def read(process: Process) -> Configuration:
     named = configuration_files(process)
     directives: list[Directive] = []
     problems = []
+    room = configuration.MOST_BYTES
     for path in _files(named):
         try:
             text = configuration.read_file(path, process)
+            room -= len(text)
+            if room < 0:
+                raise OSError(f"all files have more than {configuration.MOST_BYTES} bytes")
             directives += parse(path, text)
             problems += undecided(path, text)
         except OSError as error:
             problems.append(f"{path} can't be read: {configuration.why_not(error)}")
+            if room < 0:
+                break
     return Configuration(tuple(directives), named[0], knows, configuration.summed(problems))
 
 
@@ -65,9 +71,10 @@ def configuration_files(process: Process) -> list[str]:
 
 
 def _files(named: list[str]) -> Iterator[str]:
+    walk = configuration.Walk()
     for path in named:
         try:
-            names = sorted(name for name in os.listdir(path) if name.endswith(".cfg"))
+            names = [name for name in walk.names_in(path) if name.endswith(".cfg")]
         except OSError:  # no directory
             names = [""]
         yield from (os.path.join(path, name) if name else path for name in names)

@@ -7,8 +7,8 @@ Sources: https://nginx.org/en/docs/http/ngx_http_core_module.html#listen ("fasto
 
 from __future__ import annotations
 
+import contextlib
 import glob
-import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -22,7 +22,6 @@ from tfocheck.doctor.processes import Process
 _DEFAULT = "/etc/nginx/nginx.conf"
 _EVERYWHERE = "0.0.0.0"
 _DEEPEST = 40
-_MOST_FILES = 10_000
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 
 # Words of a listen that are options of its socket (ngx_http_core_listen); nginx has them in one
@@ -85,6 +84,7 @@ class _Reading:
     seen: set[str] = field(default_factory=set)
     lines: dict[str, list[str]] = field(default_factory=dict)
     room: int = configuration.MOST_BYTES
+    walk: configuration.Walk = field(default_factory=configuration.Walk)
 
     def listens(
         self, path: str, outer: tuple[str, ...] = (), depth: int = 0
@@ -111,7 +111,11 @@ class _Reading:
         pattern = os.path.join(os.path.dirname(self.main), name)
         if "\0" in name or not glob.has_magic(pattern):
             return [pattern]
-        return sorted(itertools.islice(glob.iglob(pattern), _MOST_FILES))
+        try:
+            return self.walk.matching(os.path.join(os.getcwd(), pattern))
+        except OSError as error:
+            self.problems.append(f"include {name} is not followed: {configuration.why_not(error)}")
+            return []
 
     def _statements_of(
         self, path: str, outer: tuple[str, ...]
@@ -137,11 +141,23 @@ class _Reading:
         self.room -= len(text)
         if self.room < 0:
             raise OSError(f"the whole configuration has more than {configuration.MOST_BYTES} bytes")
-        parsed = crossplane.parse(path, single=True, check_ctx=False, check_args=False)
+        with _named_for_good(text) as name:
+            parsed = crossplane.parse(name, single=True, check_ctx=False, check_args=False)
         if parsed["errors"]:
             # Without words where the file ends in the middle of a directive.
-            raise OSError(parsed["errors"][0]["error"] or "it breaks off in a directive")
+            said = parsed["errors"][0]["error"] or "it breaks off in a directive"
+            raise OSError(str(said).replace(name, path))
         return [statement for file in parsed["config"] for statement in file["parsed"]]
+
+
+@contextlib.contextmanager
+def _named_for_good(text: str) -> Iterator[str]:
+    """A file's name for what was read: crossplane opens one by itself, which may be another now."""
+    descriptor = os.memfd_create("nginx.conf", os.MFD_CLOEXEC)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as copy:
+        copy.write(text)
+        copy.flush()
+        yield f"/proc/self/fd/{descriptor}"
 
 
 def _statements(
