@@ -62,6 +62,7 @@ async def run(plan, link, progress=None, **_):
 
 runner.run, link.Link = run, Link
 privileges.drop = lambda: None
+privileges.is_plain_root = lambda: False
 if how == "over":
     from tfocheck.report import junit
     dumps = junit.dumps

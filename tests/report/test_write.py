@@ -150,3 +150,43 @@ def test_a_directory_is_made_where_it_was_named(
 def test_bytes_go_to_standard_output_too(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     write.write("--pcap", "-", b"\x0a\x0d\xff")
     assert capfdbinary.readouterr().out == b"\x0a\x0d\xff"
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can lay somebody else's link")
+def test_a_link_that_somebody_else_has_laid_is_not_followed(tmp_path: Path) -> None:
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.mkdir()
+    (there / "file").write_text("before")
+
+    def order() -> None:
+        if target == "there":
+            write.write_into("-o", str(link), "file", "after")
+        else:
+            write.write("--json", str(link), "after")
+
+    for target in ("there/file", "nowhere", "there"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        os.chown(link, 4242, 4242, follow_symlinks=False)
+        with pytest.raises(UsageError, match="is a link of somebody else's"):
+            order()
+        with pytest.raises(UsageError, match="is a link of somebody else's"):
+            write.check([("--json", str(link))])
+        # In a directory of their own, it is theirs to say.
+        os.chown(tmp_path, 4242, 4242)
+        order()
+        os.chown(tmp_path, 0, 0)
+        assert (there / "file").read_text() == ("before" if target == "nowhere" else "after")
+        (there / "file").write_text("before")
+        (tmp_path / "nowhere").unlink(missing_ok=True)
+
+
+def test_links_of_our_own_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("three")
+    write.write("--json", str(tmp_path / "one"), "text")
+    assert (tmp_path / "three").read_text() == "text"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="symbolic links"):
+        write.check([("--json", str(tmp_path / "loop"))])

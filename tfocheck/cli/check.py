@@ -14,10 +14,11 @@ import click
 
 from tfocheck.cli import signals
 from tfocheck.cli.delivery import SAVE_BASELINE, Output, deliver
-from tfocheck.cli.ending import put, stdout
+from tfocheck.cli.ending import guarded, put, stdout
 from tfocheck.cli.options import check_options, report_options, taken
 from tfocheck.cli.subcommands import SUBCOMMANDS
 from tfocheck.errors import ExitCode, UsageError
+from tfocheck.linux import privileges
 from tfocheck.report import formats
 from tfocheck.runner import planning
 from tfocheck.version import __version__
@@ -100,6 +101,18 @@ def check(targets: tuple[str, ...], **parameters: Any) -> int:
     output.check()
     plan = planning.make_plan(targets, options)
     saved = _to_save(output, options)
+    if not privileges.is_plain_root():
+        return _carry_out(plan, output, saved)
+    # Imported before there are two: perhaps only root may read Python.
+    from tfocheck.cli import parting
+
+    arguments = ["--debug"] if output.debug else []
+    return parting.run(
+        lambda: guarded(lambda: _carry_out(plan, output, saved), arguments), output.orders()
+    )
+
+
+def _carry_out(plan: Plan, output: Output, saved: Baseline | None) -> int:
     report = _run(plan, output)
     is_cut = any(address.interrupted for address in report.addresses)
     if signals.have_come() and not report.addresses:
@@ -158,7 +171,6 @@ def _to_save(output: Output, options: CheckOptions) -> Baseline | None:
 def _run(plan: Plan, output: Output) -> Report:
     import asyncio
 
-    from tfocheck.linux import privileges
     from tfocheck.linux.limits import allow_many_files
     from tfocheck.linux.link import Link
     from tfocheck.report.progress import Progress, view
@@ -191,9 +203,11 @@ def _run(plan: Plan, output: Output) -> Report:
     allow_many_files()
     link = Link.open()
     try:
+        writes_itself = not privileges.is_plain_root()
         privileges.drop()
-        # The reports are written as the user that we have become, who may write less than root.
-        output.check()
+        if writes_itself:
+            # As the user that we have become, who may write less than root.
+            output.check()
         with _no_words_in_between(output), signals.ending(lambda: cancel()):
             return asyncio.run(watched())
     except asyncio.CancelledError:
@@ -231,6 +245,8 @@ def _import_the_rest(output: Output) -> None:
             each.dumps(nothing)
     if output.save_baseline is not None:
         import tomlkit  # noqa: F401
+
+        from tfocheck.judging import saving  # noqa: F401
     if github.is_active(os.environ):
         github.summary(nothing)
     "name".encode("idna")  # as getaddrinfo does with a name

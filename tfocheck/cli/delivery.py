@@ -54,6 +54,17 @@ class Output:
             return files
         return [*files, (SAVE_BASELINE, self.save_baseline)]
 
+    def orders(self) -> list[tuple[str, ...]]:
+        """All that may be written, as ``write.carry_out`` takes it."""
+        from tfocheck.report import github
+
+        found: list[tuple[str, ...]] = [("write", *each) for each in self.files]
+        if self.directory is not None:
+            found += [("into", "-o", self.directory, name) for name in formats.FILE_NAMES]
+        if path := os.environ.get(github.SUMMARY):
+            found.append(("append", github.SUMMARY, path))
+        return found
+
     @property
     def is_on_stdout(self) -> bool:
         """Whether a file goes to standard output, so that nothing else may."""

@@ -13,10 +13,14 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 GRACE = 0.8
 """Seconds after the first signal; whatever goes on then is left as it is."""
+
+TWICE = 0.1
+"""Seconds within which the same signal may come from a terminal and be passed on."""
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -28,6 +32,8 @@ class _Now:
     """What is to be known when a signal comes."""
 
     came = 0
+    came_at = 0.0
+    twice = False
     end: Callable[[], object] | None = None
     written: list[str] = []  # noqa: RUF012, there is one process
     incomplete = False
@@ -78,6 +84,11 @@ def ending(action: Callable[[], object]) -> Iterator[None]:
         _Now.end = None
 
 
+def may_come_twice() -> None:
+    """Somebody passes signals on that have perhaps come here already."""
+    _Now.twice = True
+
+
 def have_come() -> bool:
     """Whether a signal has asked for the end."""
     return bool(_Now.came)
@@ -115,9 +126,12 @@ def erasing() -> str:
 
 
 def _handle(number: int, _frame: object) -> None:
+    now = time.monotonic()
+    if _Now.twice and number == _Now.came and now - _Now.came_at < TWICE:
+        return
     if _Now.came:
         _leave()
-    _Now.came = number
+    _Now.came, _Now.came_at = number, now
     if _Now.end is None:
         _leave()
     signal.setitimer(signal.ITIMER_REAL, GRACE)

@@ -17,13 +17,19 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tfocheck.errors import UsageError
 
 STDOUT = "-"
 _STDOUT_NAMES = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 
+
+elsewhere: Callable[[tuple[str, ...], bytes], None] | None = None
+"""Where there is a process that writes for this one: given an order for ``carry_out``, and the
+content."""
+
+_MOST_LINKS = 40
 
 PATIENCE = 10.0
 """Seconds for which a pipe's other end may do nothing."""
@@ -45,6 +51,7 @@ def check(paths: Sequence[tuple[str, str]]) -> None:
     places: dict[str, str] = {}
     for option, path in paths:
         if not is_stdout(path):
+            _check_links(option, path)
             _check(option, path)
         place = STDOUT if is_stdout(path) else os.path.realpath(path)
         other = places.setdefault(place, option)
@@ -61,6 +68,7 @@ def check_directory(option: str, path: str, names: Sequence[str]) -> None:
         raise UsageError(f"{option} is empty: give the name of a directory")
     if is_stdout(path):
         raise UsageError(f"{option} {path}: several files do not go to standard output")
+    _check_links(option, path)
     try:
         there = os.path.realpath(path)
         os.stat(there)
@@ -84,10 +92,30 @@ def write_into(option: str, directory: str, name: str, content: str | bytes) -> 
 
     Raises UsageError when that fails; a file that was there is kept then.
     """
+    _do(("into", option, directory, name), _encoded(content))
+
+
+def carry_out(order: tuple[str, ...], data: bytes) -> None:
+    """Do in this process what ``write``, ``write_into`` or ``append`` order. Raises UsageError."""
+    match order:
+        case ("write", option, path):
+            _write(option, path, data)
+        case ("into", option, directory, name):
+            _write_into(option, directory, name, data)
+        case ("append", option, path):
+            _append(option, path, data)
+
+
+def _do(order: tuple[str, ...], data: bytes) -> None:
+    (elsewhere or carry_out)(order, data)
+
+
+def _write_into(option: str, directory: str, name: str, data: bytes) -> None:
+    _check_links(option, directory)
     place = os.path.join(os.path.realpath(directory), os.path.basename(name))
     try:
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        _replace(place, _encoded(content))
+        _replace(place, data)
     except OSError as error:
         raise UsageError(f"{option} {place}: can't write the report: {error.strerror}") from error
 
@@ -104,7 +132,11 @@ def write(option: str, path: str, content: str | bytes) -> None:
     if is_stdout(path):
         _put_on_stdout(content)
         return
-    data = _encoded(content)
+    _do(("write", option, path), _encoded(content))
+
+
+def _write(option: str, path: str, data: bytes) -> None:
+    _check_links(option, path)
     try:
         if _is_special(path):
             _write_special(path, data)
@@ -116,12 +148,16 @@ def write(option: str, path: str, content: str | bytes) -> None:
 
 def append(option: str, path: str, text: str) -> None:
     """Add text to a file. Raises UsageError when that fails; the file is as it was then."""
+    _do(("append", option, path), _encoded(text))
+
+
+def _append(option: str, path: str, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             before = os.fstat(descriptor)
             try:
-                _write_all(descriptor, _encoded(text))
+                _write_all(descriptor, data)
             except OSError:
                 if stat.S_ISREG(before.st_mode):
                     os.ftruncate(descriptor, before.st_size)
@@ -162,6 +198,25 @@ def _check(option: str, path: str) -> None:
             raise UsageError(f"{option} {path}: the file may not be written to")
     if not os.access(writable, os.W_OK, effective_ids=True):
         raise UsageError(f"{option} {path}: no permission to write to {writable}")
+
+
+def _check_links(option: str, path: str) -> None:
+    """Follow a link only if its owner is we, or has the directory it lies in.
+
+    Elsewhere, as in /tmp, it may be laid there by anybody (proc(5), protected_symlinks). Devices,
+    pipes and descriptors are no places that could be lost. Raises UsageError.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            owner = os.lstat(path).st_uid
+            if not os.path.islink(path) or (_is_special(path) and not os.path.isdir(path)):
+                return
+            directory = os.path.dirname(path) or "."
+            if owner not in (os.geteuid(), os.stat(directory).st_uid):
+                raise UsageError(f"{option} {path}: is a link of somebody else's")
+            path = os.path.join(directory, os.readlink(path))
+        except (OSError, ValueError):  # it is said later what is wrong with it
+            return
 
 
 def _is_special(path: str) -> bool:
