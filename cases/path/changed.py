@@ -159,8 +159,8 @@ async def sequence_rewritten(probe: Probe) -> Outcome:
         probe.evidence.adopt(flow)
         shift = (then - first) % 2**32
         return probe.breach(
-            f"the SYN-ACK acknowledges {shift} bytes less than the data that comes right behind it:"
-            " one of the two was changed on the way back",
+            f"the SYN-ACK acknowledges {shift} bytes less than what comes right behind it, though"
+            " we sent nothing between: one of the two was changed on the way back",
             conclusive=True,
         )
     if len(misfits) >= 3:

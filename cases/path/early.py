@@ -66,7 +66,7 @@ async def _early_data_arrives(probe: Probe) -> Outcome:
     """Whether anything was sent before our ACK that has not come; one attempt."""
     data = probe.payload.data
     async with probe.alone("valid cookie, then our ACK", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         if await probe.application.early_answer(flow):
             return probe.passed("what the server sends before our ACK arrives", conclusive=True)
         await flow.acknowledge()

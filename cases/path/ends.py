@@ -29,12 +29,18 @@ MOST_KEYS = 4
 
 MANY_REQUESTS = 16
 
+FURTHER_REQUESTS = 32
+NO_POOL = 40
+"""So many cookies without one that comes twice are no pool's of addresses, nor a farm's: of 256 one
+comes twice among so many in 19 of 20 cases."""
+
 OPENINGS, OPENED_ENOUGH = 6, 5
 """A cookie that opens from so many of so many ports is our address's, and that stays the same."""
 
 
 @case(
     "path.source-changes",
+    role=Role.ONE_ADDRESS,
     section="7.1",
     level=Level.PATH,
     severity=Severity.MAJOR,
@@ -56,7 +62,7 @@ async def source_changes(probe: Probe) -> Outcome:
     """
     -> SYN, seq 0, cookie request (those of other cases)
     <- SYN-ACK, always the same cookie
-    different ones: 16 requests at once, and one cookie from 6 ports
+    different ones: 16 requests at once, one cookie from 6 ports
     """
     if len(probe.facts.cookies_seen) < 2:
         probe.observing()
@@ -70,19 +76,32 @@ async def source_changes(probe: Probe) -> Outcome:
         return probe.passed(f"{seen}: our address is the same (the server's key has changed)")
     if different <= MOST_KEYS:
         return probe.info(f"{seen}: servers with a key each, or a small pool of addresses")
-    return await _many_cookies(probe, cookies[0], seen)
+    return await _many_cookies(probe, cookies, seen)
 
 
-async def _many_cookies(probe: Probe, cookie: bytes, seen: str) -> Outcome:
+async def _many_cookies(probe: Probe, cookies: list[bytes], seen: str) -> Outcome:
     """What it means that cookies are different, more of them than a farm has keys."""
-    opened = await _opened(probe, cookie)
+    opened = await _opened(probe, cookies[0])
     if opened is None:
-        return probe.info(f"{seen}; whether any opens can't be told: no SYN with data is answered")
+        return probe.info(f"{seen}; whether any opens can't be told")
     if opened >= OPENED_ENOUGH:
         return probe.info(
             f"{seen}, and one opens from {opened} of {OPENINGS} ports: our address is the same, the"
             " server makes a fresh cookie each time"
         )
+    if len(set(cookies)) == len(cookies):
+        cookies = cookies + await probe.cookies.issued_now(FURTHER_REQUESTS)
+    if len(set(cookies)) == len(cookies) >= NO_POOL:
+        seen = (
+            f"{len(cookies)} requests, and no cookie comes twice; one opens from {opened} of"
+            f" {OPENINGS} ports"
+        )
+        try:
+            own = await probe.cookies.persistently(lambda: _own_port(probe))
+        except (UnansweredError, UnusableError) as reason:
+            return probe.undecided(f"{seen}; from its own port: {reason}")
+        if own is not None:
+            return probe.info(f"{seen}, {own}: it is the server that makes them like that")
     if probe.nat_is_ruled_out or ipaddress.ip_address(probe.source).is_global:
         return probe.info(f"{seen}, and no NAT is on the way: servers with a key each")
     return probe.breach(
@@ -92,8 +111,31 @@ async def _many_cookies(probe: Probe, cookie: bytes, seen: str) -> Outcome:
     )
 
 
+async def _own_port(probe: Probe) -> str | None:
+    """What comes of cookies that stay on one port, if that tells who makes them different.
+
+    A pool of addresses gives a port now this, now that one, or keeps to one for the connection. So
+    the server has bound them to the port if the same one comes again, and honours none if one does
+    not open there either.
+    """
+    data, round_trip = probe.payload.data, probe.round_trip
+    async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
+        first = asked.offered_cookie
+    await asked.close(round_trip)
+    label = "request from the same port"
+    async with probe.alone(label, FastOpen(), data=data, after=asked, may_fall_back=True) as again:
+        second = again.offered_cookie
+    await again.close(round_trip)
+    if first is None or second is None:
+        raise UnusableError("no cookie comes now")
+    if first == second:
+        return "and the same one comes to the same port"
+    async with probe.alone("the cookie from its own port", second, data=data, after=again) as flow:
+        return None if await probe.is_open(flow) else "nor from its own"
+
+
 async def _opened(probe: Probe, cookie: bytes) -> int | None:
-    """From how many of some ports the cookie opens; None if nothing is answered."""
+    """From how many of some ports the cookie opens; None if that can't be told."""
 
     async def opens() -> bool:
         data = probe.payload.data

@@ -188,7 +188,10 @@ async def data_on_plain_syn(probe: Probe) -> Outcome:
             wrong = await probe.application.serves(flow, data[acknowledged:])
             if wrong:
                 return probe.breach(f"after data on a plain SYN the connection is broken: {wrong}")
-            return probe.passed(f"ack {1 + acknowledged}, no early answer, then served as usual")
+            seen = f"ack {1 + acknowledged}, no early answer, then"
+            if await probe.application.is_mute():
+                return probe.info(f"{seen} all is acknowledged; the application answers nothing")
+            return probe.passed(f"{seen} served as usual")
 
     outcome = await probe.agree(
         attempt, Agreement(unanswered="a SYN with data", path="path.syn-data-dropped")

@@ -312,6 +312,7 @@ async def experimental(probe: Probe) -> Outcome:
     -> SYN, seq 0, that cookie in kind 254, n bytes
     <- SYN-ACK, ack 1+n
     -> ACK, FIN,ACK
+    not accepted: the valid cookie of kind 34
     """
     data = probe.payload.data
 
@@ -336,13 +337,21 @@ async def experimental(probe: Probe) -> Outcome:
                     f"served: a cookie comes in kind 254, and is honoured in it{only}"
                 )
             if not probe.has_cookie:
-                return probe.breach("a cookie comes in kind 254, and is not honoured in it")
+                return probe.info(
+                    f"a cookie comes in kind 254; with it, ack {flow.acknowledged} to"
+                    f" {len(data)} bytes of data; without one of kind 34 nothing tells whose doing"
+                    " that is"
+                )
             if probe.verdict_of("open.data-acked") is not Verdict.PASS:
                 return probe.info(
                     "a cookie comes in kind 254, and is not honoured: see open.data-acked"
                 )
             probe.cookies.refuse_other_key(flow)
-            return probe.breach("a cookie comes in kind 254, and is not honoured in it")
+        seen = "a cookie comes in kind 254, and is not honoured in it"
+        control = await probe.accepts_valid_cookie("control: valid cookie of kind 34")
+        if control.verdict is not Verdict.PASS:
+            raise UnusableError(f"{seen}; nor is one of kind 34 now")
+        return probe.breach(seen)
 
     served: list[FastOpen] = []
     outcome = await probe.agree(request, IN_TURN)

@@ -90,7 +90,7 @@ async def early_answer(probe: Probe) -> Outcome:
         probe.end(probe.skipped("the application answers nothing that could come early"))
     data = probe.payload.data
     async with probe.alone("valid cookie with data", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         syn_ack = flow.syn_ack
         if await probe.application.early_answer(flow) and syn_ack is not None:
             probe.evidence.point_out(flow, flow.early_data[0])
@@ -136,7 +136,7 @@ async def early_answer(probe: Probe) -> Outcome:
     needs=FAST_OPEN_WORKS,
     faults=("needs-data", "stalls-without-data"),
     agree=Agreement(together=False, unanswered="a SYN with a valid cookie and no data"),
-    control=(Control.VALID_COOKIE, Control.ISSUING, Control.SAME_KEY),
+    control=(Control.VALID_COOKIE, Control.ISSUING, Control.SAME_KEY, Control.SERVED),
 )
 async def no_data(probe: Probe) -> Outcome:
     """
@@ -154,6 +154,11 @@ async def no_data(probe: Probe) -> Outcome:
         wrong = await probe.application.serves(flow, data)
         if wrong:
             return probe.breach(f"a cookie without data, then the connection is broken: {wrong}")
+        if await probe.application.is_mute():
+            return probe.info(
+                f"ack {flow.acknowledged}, then an ordinary connection whose data is acknowledged;"
+                " whether the application gets it, its silence does not tell"
+            )
         return probe.passed(
             f"ack {flow.acknowledged}, then an ordinary connection that works", conclusive=True
         )
@@ -206,7 +211,7 @@ async def sizes(probe: Probe) -> Outcome:
                 wrong = await probe.application.serves(flow, head[count:] + rest)
                 if wrong:
                     return probe.breach(f"{size} bytes on the SYN, {count} acknowledged: {wrong}")
-                return probe.passed("served", conclusive=True)
+                return probe.passed("served", conclusive=probe.ack_tells)
 
         return await probe.agree(attempt, IN_TURN)
 
@@ -226,7 +231,10 @@ async def sizes(probe: Probe) -> Outcome:
         if outcome.verdict is not Verdict.PASS:
             return outcome
         taken.append(size)
-    return probe.passed(f"{', '.join(map(str, taken))} bytes on the SYN: served{note}")
+    seen = f"{', '.join(map(str, taken))} bytes on the SYN: served{note}"
+    if await probe.application.is_mute() or not await probe.application.shows_its_input():
+        return probe.info(f"{seen}; whether with all of them, the application does not show")
+    return probe.passed(seen)
 
 
 @case(
@@ -259,7 +267,7 @@ async def reply_option(probe: Probe) -> Outcome:
     """
     data = probe.payload.data
     async with probe.alone("valid cookie", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         offered = flow.offered
     if offered is None:
         # One alone may be the SYN-ACK that answers a doubled SYN: that one is bare.

@@ -57,7 +57,7 @@ async def recovery(probe: Probe) -> Outcome:
         probe.end(probe.info("the application answers nothing that could get lost"))
     data, cookie = probe.payload.data, FastOpen(probe.cookie)
     async with probe.alone("early data lost", cookie, data=data, mss=SMALL_MSS) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         if not await probe.application.early_answer(flow):
             return probe.info("no answer comes before our ACK, so none of it can get lost")
         # The others of the first flight come right behind the first one.

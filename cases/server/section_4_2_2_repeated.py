@@ -91,8 +91,14 @@ async def _ends_by_itself(probe: Probe, flow: Flow) -> bool:
         return True  # it had left before the copy came
     label = "control: the SYN once, then nothing"
     async with probe.alone(label, FastOpen(probe.cookie), data=flow.syn_data) as once:
-        probe.cookies.must_be_open(once)
-        return await probe.application.ends_by_itself(once)
+        await probe.must_be_open(once)
+        return await probe.application.ends_by_itself(once, _lasted(flow))
+
+
+def _lasted(flow: Flow) -> float:
+    """Seconds from the SYN to the last that came: the control has to last as long."""
+    began = flow.syn_time
+    return flow.received[-1].time - began if began is not None and flow.received else 0.0
 
 
 @case(
@@ -128,7 +134,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     data = probe.payload.data
     label = "the same SYN twice"
     async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         await probe.application.early_answer(flow)
         if flow.has_ended:
             # Then the copy rightly opens another connection.
@@ -149,7 +155,7 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             raise NothingToSeeError(_ENDS)
         return wronged
     async with probe.alone("control: the SYN once", FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         if await probe.application.serves(flow):
             return probe.skipped("a SYN that comes once is not served either")
     return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
@@ -162,6 +168,11 @@ async def _opened_once(probe: Probe, flow: Flow, came_back: _Answers, *, mute: b
         return probe.breach(
             "a SYN that came twice was answered twice: its data was delivered twice",
             conclusive=True,
+        )
+    if mute:
+        return probe.info(
+            f"{came_back.how}, one connection; whether its data came once, the application does"
+            " not show"
         )
     return probe.passed(
         f"{came_back.how}, one connection that works", conclusive=came_back.sure and is_all
@@ -246,7 +257,7 @@ async def syn_without_option(probe: Probe) -> Outcome:
     data = probe.payload.data
     label = "then the SYN again, bare"
     async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         await probe.application.early_answer(flow)
         if flow.has_ended:
             # Then a reset is the right answer.

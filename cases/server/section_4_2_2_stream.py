@@ -58,7 +58,7 @@ async def stream_integrity(probe: Probe) -> Outcome:
             )
         return probe.passed(
             f"{len(head)} bytes on the SYN, {len(rest)} after it: one correct answer",
-            conclusive=True,
+            conclusive=probe.ack_tells,
         )
 
 
@@ -92,7 +92,7 @@ async def timestamps(probe: Probe) -> Outcome:
         return tcp_options.encode([mss, stamps, cookie.to_option()])
 
     async with probe.alone("timestamps on", data=data, options=area) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         sent = flow.sent_timestamp
         first = flow.syn_ack
         echoed = first.segment.option_list.timestamps if first else None
@@ -137,13 +137,13 @@ async def fin_after_data(probe: Probe) -> Outcome:
     data = probe.payload.data
     label = "data on the SYN, then ACK and FIN"
     async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         await flow.complete(probe.round_trip)
         if not flow.fin_acknowledged and flow.reset is None:
             return probe.breach("the FIN after data on the SYN is not acknowledged")
         answered = await flow.wait(lambda: bool(flow.stream), 0 if mute else patience)
-        if flow.reset is not None and mute:
-            return probe.skipped("the application resets by itself")
+        if flow.reset is not None and (mute or (answered and not flow.fin_acknowledged)):
+            raise NothingToSeeError("the application resets by itself")
         if not answered and not mute:
             wrong = "answered with a reset" if flow.reset is not None else "not answered"
             if not await _plain_is_answered(probe, data, patience):

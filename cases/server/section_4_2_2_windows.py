@@ -107,7 +107,7 @@ async def peer_mss(probe: Probe) -> Outcome:
     data = probe.payload.data
     cookie = FastOpen(probe.cookie)
     async with probe.alone("MSS 536", cookie, data=data, mss=announced) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         await probe.application.early_answer(flow)
         wrong = await probe.application.serves(flow)
         if wrong:
@@ -165,7 +165,7 @@ async def peer_window(probe: Probe) -> Outcome:
     data = probe.payload.data
     cookie = FastOpen(probe.cookie)
     async with probe.alone("window 200", cookie, data=data, window=window) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         quiet = await probe.application.quiet()
         # The first of the segments may be the one that got lost.
         if await flow.wait(lambda: flow.reach > window, quiet):

@@ -51,7 +51,7 @@ async def amplification(probe: Probe) -> Outcome:
     data = probe.payload.data
     label = "one SYN with data, then silence"
     async with probe.alone(label, FastOpen(probe.cookie), data=data) as flow:
-        probe.cookies.must_be_open(flow)
+        await probe.must_be_open(flow)
         known = 0
 
         def more() -> bool:

@@ -289,12 +289,24 @@ def test_unanimous_attempts_say_their_reason_once(reason: UnusableError) -> None
     assert end == Spent("came late (11 of 11 attempts)", nothing)
 
 
-def test_one_other_reason_is_disagreement_and_there_is_something_to_see() -> None:
-    for first in (UnusableError("was lost"), SILENT, PASS):
-        end = hold([first, NothingToSeeError("came late")]).end
+def test_one_that_finds_something_is_disagreement_and_there_is_something_to_see() -> None:
+    end = hold([PASS, NothingToSeeError("came late")]).end
+    assert isinstance(end, Spent)
+    assert end.seen.startswith("attempts do not agree: ")
+    assert not end.nothing_to_see
+
+
+def test_two_are_too_few_to_tell_that_there_is_nothing_to_see() -> None:
+    for first in (UnusableError("was lost"), SILENT):
+        end = hold([*[first] * 9, *[NothingToSeeError("came late")] * 2]).end
         assert isinstance(end, Spent)
-        assert end.seen.startswith("attempts do not agree: ")
         assert not end.nothing_to_see
+
+
+@pytest.mark.parametrize("first", [UnusableError("was lost"), SILENT, OPEN])
+def test_what_decides_nothing_does_not_disagree_that_there_is_nothing_to_see(first: Said) -> None:
+    end = hold([first, NothingToSeeError("came late")]).end
+    assert end == Spent("came late (10 of 11 attempts)", nothing_to_see=True)
 
 
 def test_silence_is_looked_into_only_where_it_is_suspicious() -> None:

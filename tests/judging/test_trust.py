@@ -114,6 +114,24 @@ def test_servers_with_a_key_each_explain_what_stayed_open_beside() -> None:
     assert found["forged.random"] is Verdict.FAIL
 
 
+def test_while_our_own_address_may_change_no_servers_are_blamed() -> None:
+    assert CASES["path.source-changes"].role is Role.ONE_ADDRESS
+    found = behind_faults(
+        [
+            result("farm.one-key", Verdict.FAIL),
+            result("path.source-changes", Verdict.INCONCLUSIVE),
+            result("open.sizes", Verdict.FAIL),
+        ]
+    )
+    assert [each.verdict for each in found] == [
+        Verdict.INCONCLUSIVE,
+        Verdict.INCONCLUSIVE,
+        Verdict.FAIL,
+    ]
+    assert found[0].seen == "seen; or our own address changes: path.source-changes is undecided"
+    assert [each.reason for each in found[0].revisions] == ["path.source-changes is undecided"]
+
+
 def test_without_such_a_fault_nothing_is_explained_away() -> None:
     found = judged(
         result("open.data-acked", Verdict.FAIL), result("open.sizes", Verdict.INCONCLUSIVE)

@@ -239,7 +239,7 @@ def one_fits(session: Session) -> None:
     """From now on one half-open connection is known to fit into the listener's backlog."""
     session.lane.half_open = Places(1)
     session.lane.room = 1
-    session.lane.is_short = True
+    session.lane.backlog_is_short = True
 
 
 def test_an_opening_waits_for_a_place_in_a_short_backlog_and_leaves_it_at_once() -> None:

@@ -93,10 +93,6 @@ EASY_BOXES = ("option-moved", "isn-shifted")
 def deserved(world: World) -> set[str]:
     """The cases that may fail or warn in it."""
     cases = {case for box in world.boxes for case in PATH_FAULTS.get(box, ())}
-    never_honoured = cases or world.fault in ("binds-port", "never-accepts")
-    if world.variations.fresh_cookies and never_honoured:
-        # What a pool of addresses looks like, too.
-        cases.add("path.source-changes")
     if not world.variations.answers_early:
         cases.add("open.early-answer")
     if world.fault is not None:

@@ -62,7 +62,9 @@ NETWORKS: dict[str, Callable[[random.Random], Callable[[], Box]]] = {
 
 _INTRUSIVE_FAULTS = ("no-limit", "refuses-when-full", "forgets-resets")
 _NEEDS_OPTION = dict.fromkeys(_INTRUSIVE_FAULTS, "--intrusive") | {
-    "answers-when-off": f"--off-port={OFF_PORT}"
+    "answers-when-off": f"--off-port={OFF_PORT}",
+    # Addresses that share a NAT rightly share a cookie: somebody has to say that these do not.
+    "constant-cookie": "--no-nat",
 }
 _BEFORE_SYN_COOKIES = ("resets-syn", "drops-unknown-option", "drops-crowded-syn")
 """What a server does to SYNs before it looks whether its backlog is full."""
@@ -214,8 +216,8 @@ def _is_visible(fault: str, world: World) -> bool:
     if variations.syn_cookies is SynCookies.ALWAYS or world.backlog == 0:
         return fault in _BEFORE_SYN_COOKIES
     hidden = any(box not in HARMLESS_BOXES and box in BOXES for box in world.boxes)
-    if fault == "needs-alignment" and "option-moved" in world.boxes:
-        return False  # the box puts it to an even place
+    if fault in ("needs-alignment", "drops-crowded-syn") and "option-moved" in world.boxes:
+        return False  # the box puts it to an even place, and takes the padding out
     if fault in _SHOWN_EARLY and "early-data-dropped" in world.boxes:
         return False
     if fault == "holds-data" and world.application == "banner-first":
@@ -228,7 +230,8 @@ def _is_visible(fault: str, world: World) -> bool:
 def _fitting(world: World, fault: str) -> Variations:
     """The variations without those that leave nothing of the fault."""
     kept = world.variations
-    if fault in (*_COOKIE_SIZE_FAULTS, "constant-cookie", "cookie-is-address"):
+    # Cookies of which none comes twice, nor opens from another port, are a pool of addresses', too.
+    if fault in (*_COOKIE_SIZE_FAULTS, "constant-cookie", "cookie-is-address", "binds-port"):
         kept = replace(kept, fresh_cookies=False)
     if fault in ("dies-on-length", "ignores-tail") and kept.cookie_bytes == 16:
         kept = replace(kept, cookie_bytes=14)

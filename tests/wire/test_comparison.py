@@ -55,5 +55,15 @@ def test_a_server_that_acknowledges_less_behind_its_syn_ack_was_changed() -> Non
     assert contradicting_acks([syn, came(SYN_ACK)]) is None
     # What we have sent since may have been acknowledged.
     assert contradicting_acks([syn, came(SYN_ACK), ours, less]) is None
+    # But for what was on the SYN alone: all of that, whether there is data behind it or not.
+    syn = Captured(Segment(*ENDS, seq=0, flags=Flags.SYN, payload=b"01234567"), 1.0, sent=True)
+    data = Captured(Segment(*ENDS, seq=6, flags=Flags.ACK, payload=b"567"), 1.0, sent=True)
+    bare = replace(DATA, payload=b"")
+    for flags in (Flags.ACK, Flags.RST | Flags.ACK):
+        all_, some = (came(replace(bare, flags=flags, ack=ack)) for ack in (9, 8))
+        assert contradicting_acks([syn, came(SYN_ACK), all_]) == (6, 9)
+        assert contradicting_acks([syn, came(SYN_ACK), ours, all_]) == (6, 9)
+        assert contradicting_acks([syn, came(SYN_ACK), data, all_]) is None
+        assert contradicting_acks([syn, came(SYN_ACK), some]) is None
     # Without its SYN-ACK there is nothing to compare.
     assert contradicting_acks([syn, less, came(SYN_ACK)]) is None

@@ -64,12 +64,13 @@ class Lane:
         """So many pending requests the server has shown to have room for."""
         self.room = 1
         """So many half-open connections are known to fit into the listener's backlog."""
-        self.is_short = False
-        """Whether more were seen not to fit."""
         self.half_open = Places(1)
         """How many may be half-open at a time: one, until more were seen to fit (``have_room``). A
         listener's backlog may be short, and beyond it Linux answers with SYN cookies, which carry
         no Fast Open option."""
+        self.backlog_is_short: bool | None = False
+        """Whether a few connections were seen to fill it, and to be answered with SYN cookies; None
+        while that is tried."""
         self.sequence = asyncio.Lock()
         """For what must run one after another, whether it is in the lane or not."""
         self._has_fallen_back = False

@@ -206,13 +206,14 @@ class Ballot(Generic[E]):
         return PAUSES[min(self.made, len(PAUSES) - 1)]
 
     def _without_agreement(self) -> Spent:
-        if len(self._unusable) == self.made:
-            # Unanimous is not disagreement, however differently it showed.
-            nothing = all(isinstance(each, NothingToSeeError) for each in self._unusable)
-            texts = Counter(map(str, self._unusable))
-            if nothing or len(texts) == 1:
-                seen = f"{texts.most_common(1)[0][0]} ({self.made} of {self.made} attempts)"
-                return Spent(seen, nothing)
+        nothing = [each for each in self._unusable if isinstance(each, NothingToSeeError)]
+        if not set(self._agreed) - {Verdict.INCONCLUSIVE} and len(nothing) >= LEAST_TO_BLAME:
+            # Unanimous is not disagreement, however differently it showed; and what was lost, or
+            # proves nothing, does not disagree.
+            [(text, _)] = Counter(map(str, nothing)).most_common(1)
+            return Spent(f"{text} ({len(nothing)} of {self.made} attempts)", nothing_to_see=True)
+        if len(self._unusable) == self.made and len(set(map(str, self._unusable))) == 1:
+            return Spent(f"{self._unusable[0]} ({self.made} of {self.made} attempts)")
         parts = [
             f"{found[0][0].seen} ({len(found)} of {self.made})"
             for _, found in sorted(self._agreed.items())

@@ -52,6 +52,7 @@ def behind_faults(results: Sequence[CaseResult]) -> list[CaseResult]:
     A fault of the path is not the server's: what failed or stayed open beside it is skipped. So is
     what stayed open because the servers of a farm do not agree. What one packet proves, stays.
     """
+    results = _doubted(results)
     faults = [
         result
         for result in results
@@ -73,6 +74,28 @@ def behind_faults(results: Sequence[CaseResult]) -> list[CaseResult]:
     seen = f"can't be judged: see {cause} (fail)"
     return [
         _revised(result, Verdict.SKIP, seen, f"{cause} failed") if is_explained(result) else result
+        for result in results
+    ]
+
+
+def _doubted(results: Sequence[CaseResult]) -> list[CaseResult]:
+    """Servers with a key each look like an address of ours that changes on the way.
+
+    Until it is known whether it does, nothing is laid on the servers.
+    """
+    causes = [each for each in results if each.case.role is Role.ONE_ADDRESS]
+    if not any(cause.verdict is Verdict.INCONCLUSIVE for cause in causes):
+        return list(results)
+    cause = causes[0].case.id
+    return [
+        _revised(
+            result,
+            Verdict.INCONCLUSIVE,
+            f"{result.seen}; or our own address changes: {cause} is undecided",
+            f"{cause} is undecided",
+        )
+        if result.case.role is Role.ONE_KEY and result.verdict is Verdict.FAIL
+        else result
         for result in results
     ]
 

@@ -94,6 +94,8 @@ class Role(enum.StrEnum):
     """A cookie that was made up is refused."""
     ONE_KEY = "one-key"
     """All servers behind the address have the same key."""
+    ONE_ADDRESS = "one-address"
+    """Our address is the same on each connection, as the server sees it."""
     PROXY = "proxy"
     """Nobody on the way answers in the server's place."""
     BENEFIT = "benefit"

@@ -305,12 +305,15 @@ class Application(Conversing):
         finally:
             self._session.close_later(control)
 
-    async def ends_by_itself(self, flow: Flow) -> bool:
-        """Wait as long as an answer of the application takes; True if the server then has ended.
+    async def ends_by_itself(self, flow: Flow, seconds: float = 0.0) -> bool:
+        """Wait as long as an answer takes, and so many seconds; True if the server then has ended.
 
         What ends by itself says nothing of what was sent meanwhile.
         """
-        return await flow.wait(lambda: flow.has_ended, await self.reply_wait())
+        if await flow.wait(lambda: flow.has_ended, max(seconds, await self.reply_wait())):
+            return True
+        # Its reset may have got lost, and is not sent again: whoever has ended resets what comes.
+        return await self.replies(flow) and flow.reset is not None
 
     async def _what_is_wrong(self, flow: Flow, data: bytes | None) -> str | None:
         ordinary = await self.ordinary_answer()

@@ -6,6 +6,7 @@ import ipaddress
 from typing import NoReturn, Self
 
 from tfocheck.engine.flow import Flow
+from tfocheck.judging.ballot import NothingToSeeError, UnusableError
 from tfocheck.model.case import Case, Outcome, Verdict
 from tfocheck.server.application import Application
 from tfocheck.server.cookies import Cookies
@@ -92,14 +93,37 @@ class Attempt:
         """Whether a SYN with data was taken as a Fast Open, as far as can be told.
 
         Some servers acknowledge the data of any SYN and keep it until the handshake has ended
-        (RFC 9293 section 3.10.7.2). With those an early answer tells, if they give any.
+        (RFC 9293 section 3.10.7.2). With those an early answer tells, if they give any; raises
+        NothingToSeeError where none ever came.
         """
         if flow.acknowledged == 1:
             return False
         facts = self._session.facts
-        if not facts.acknowledges_plain_data or await self.application.is_mute():
+        if not facts.acknowledges_plain_data:
             return True
-        return await self.application.early_answer(flow) or not facts.answers_early
+        mute = await self.application.is_mute()
+        if flow.early_data or (not mute and await self.application.early_answer(flow)):
+            return True
+        if mute or not facts.answers_early:
+            raise NothingToSeeError(
+                f"ack {flow.acknowledged}, as without a cookie, and no answer before our ACK:"
+                " whether it was accepted can't be told"
+            )
+        return False
+
+    @property
+    def ack_tells(self) -> bool:
+        """Whether an acknowledgment of SYN data shows that it was taken as a Fast Open."""
+        return not self._session.facts.acknowledges_plain_data
+
+    async def must_be_open(self, flow: Flow) -> None:
+        """Go on only if all of the SYN's data, a whole request, was taken as a Fast Open.
+
+        Else the attempt proves nothing, and UnusableError is raised.
+        """
+        self.cookies.must_be_open(flow)
+        if not await self.is_open(flow):
+            raise UnusableError("the valid cookie was not honoured this time")
 
     # --- what everybody wants to know ---------------------------------------------------------
 

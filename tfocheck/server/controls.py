@@ -21,16 +21,23 @@ async def after_attempt(attempt: Attempt, outcome: Outcome) -> None:
             " requests, or a backlog, that is full)"
         )
     if Control.SAME_KEY in control:
-        await attempt.cookies.key_is_the_same()
+        await _key_is_the_same(attempt)
     if Control.SERVED in control:
         await _is_served(attempt, outcome)
+
+
+async def _key_is_the_same(attempt: Attempt) -> None:
+    """Go on only if the cookie that was valid still is: the server's key has not changed."""
+    data = attempt.payload.data
+    async with attempt.alone("control: valid cookie", FastOpen(attempt.cookie), data=data) as flow:
+        await attempt.must_be_open(flow)
 
 
 async def _is_served(attempt: Attempt, outcome: Outcome) -> None:
     data, application = attempt.payload.data, attempt.application
     label = "control: valid cookie and the whole request"
     async with attempt.alone(label, FastOpen(attempt.cookie), data=data) as flow:
-        attempt.cookies.must_be_open(flow)
+        await attempt.must_be_open(flow)
         wrong = None if await application.is_mute() else await application.serves(flow)
     if wrong:
         raise NothingToSeeError(
@@ -43,13 +50,18 @@ async def accepts_valid_cookie(attempt: Attempt, label: str) -> Outcome:
     cookie, data = attempt.cookie, attempt.payload.data
     async with attempt.alone(label, FastOpen(cookie), data=data) as flow:
         attempt.evidence.point_out(flow, flow.syn_ack)
-        if flow.acknowledged == 1 + len(data) and await attempt.is_open(flow):
-            attempt.cookies.accepted(flow)
-            return attempt.passed(
-                f"cookie and {len(data)} bytes of data: all acknowledged (ack {flow.acknowledged})",
-                conclusive=True,
-            )
         if flow.acknowledged == 1 + len(data):
+            try:
+                is_open = await attempt.is_open(flow)
+            except NothingToSeeError as reason:
+                return attempt.undecided(f"cookie and {len(data)} bytes of data: {reason}")
+            if is_open:
+                attempt.cookies.accepted(flow)
+                return attempt.passed(
+                    f"cookie and {len(data)} bytes of data: all acknowledged"
+                    f" (ack {flow.acknowledged})",
+                    conclusive=True,
+                )
             return attempt.breach(
                 "a cookie of this minute opens nothing: the data is acknowledged as without one,"
                 " and not answered early"
@@ -60,5 +72,6 @@ async def accepts_valid_cookie(attempt: Attempt, label: str) -> Outcome:
             )
         attempt.cookies.refuse_other_key(flow)
         # What comes right behind the SYN-ACK may contradict it (path.sequence-rewritten).
-        await attempt.application.early_answer(flow)
+        if not await attempt.application.early_answer(flow) and not flow.has_ended:
+            await attempt.application.replies(flow)
         return attempt.breach("a cookie of this minute opens nothing: the data is not acknowledged")

@@ -102,17 +102,17 @@ class Cookies:
         return True
 
     async def still_offered(self) -> bool:
-        """True if a cookie request is answered with a cookie now, within a few attempts.
+        """True if a cookie request is answered with a cookie now; what gets lost is sent again.
 
-        Linux stops issuing cookies while its queue of pending requests is full.
+        Linux stops issuing cookies while its queue of pending requests is full, or its backlog. One
+        answer without a cookie is enough to tell that this happens here.
         """
         for _ in range(self._session.attempts):
             with contextlib.suppress(UnansweredError, UnusableError):
                 async with self._opener.beside_others(
-                    "control: cookie request", FastOpen()
+                    "control: cookie request", FastOpen(), rejected=True
                 ) as flow:
-                    if flow.offered_cookie is not None:
-                        return True
+                    return flow.offered_cookie is not None
         return False
 
     def must_be_open(self, flow: Flow) -> None:
@@ -122,13 +122,6 @@ class Cookies:
         """
         if flow.acknowledged != 1 + len(flow.syn_data):
             raise UnusableError("the valid cookie was not honoured this time")
-
-    async def key_is_the_same(self) -> None:
-        """Go on only if the cookie that was valid still is: the server's key has not changed."""
-        data = self._session.payload.data
-        cookie = FastOpen(self._session.facts.cookie or b"")
-        async with self._opener.alone("control: valid cookie", cookie, data=data) as flow:
-            self.must_be_open(flow)
 
     def accepted(self, flow: Flow) -> None:
         """Note that the valid cookie was accepted: there was room in the queue of requests."""

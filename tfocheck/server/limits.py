@@ -14,6 +14,7 @@ sent, many at once and then slowly:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
 from collections.abc import Coroutine
@@ -49,6 +50,9 @@ SECOND_LOOK = 10.0
 FEW_HALF_OPEN = 6
 MANY_HALF_OPEN = 32
 """So many half-open connections at a time are enough on a fast path, or on a slow one."""
+
+PROOFS = 3
+"""So often some of them must get no cookie before the backlog is called short."""
 
 AT_ONCE = 3
 """Plain connections by which a limit is told from an application that errs now and then."""
@@ -169,22 +173,26 @@ class Limits:
                 return None  # a repeated SYN-ACK carries no option
             return flow.offered_cookie is not None
 
-        got = await asyncio.gather(*(ask() for _ in range(count)))
-        is_short = False in got
-        if is_short:
-            # Nor do cookies come while the queue of pending requests is full.
-            async with session.lane.shared():
+        session.lane.backlog_is_short = None
+        fits: list[int] = []
+        # A SYN that the network doubles may be answered without a cookie: once is chance. Nor do
+        # cookies come while the queue of pending requests is full.
+        for number in range(PROOFS):
+            async with session.lane.shared() if number else contextlib.nullcontext():
                 got = await asyncio.gather(*(ask() for _ in range(count)))
-        fit = got.count(True)
-        if False not in got and fit > count // 3:  # what was lost may have been what did not fit
-            session.lane.have_room(count)
-        elif is_short:
-            self._keep_to(fit, count)
+            fits.append(got.count(True))
+            # What was lost proves nothing, but all of them may be what did not fit.
+            are_enough = fits[-1] > count // 3
+            if False not in got and (are_enough or number == 0):
+                session.lane.backlog_is_short = False
+                session.lane.have_room(count if are_enough else 1)
+                return
+        self._keep_to(min(fits), count)
 
     def _keep_to(self, fit: int, count: int) -> None:
         """Of so many half-open connections only these fitted into the listener's backlog."""
         session = self._session
-        session.lane.is_short = True
+        session.lane.backlog_is_short = True
         session.lane.have_room(max(1, fit - 1))  # one may have left before the last came
         if session.limit is None:
             session.limit = (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tfocheck.engine.flow import Flow
 from tfocheck.engine.record import RECEIVE_WINDOW
-from tfocheck.judging.ballot import UnansweredError, UnusableError
+from tfocheck.judging.ballot import NothingToSeeError, UnansweredError, UnusableError
 from tfocheck.server.evidence import Evidence
 from tfocheck.server.session import Session
 from tfocheck.wire.options import FastOpen
@@ -188,7 +188,7 @@ class Opener:
         """
         lane = self._session.lane
         async with contextlib.AsyncExitStack() as place:
-            if lane.is_short:
+            if lane.backlog_is_short:
                 await place.enter_async_context(lane.half_open.urgently())
             yield place
 
@@ -209,10 +209,14 @@ class Opener:
             return
         if brings_other_cookie(flow):
             return  # with a full queue there would be no cookie
+        # Nothing tells whether this fell back; so it counts only where it had no reason to.
+        if not flow.syn_data and lane.met_full(flow, since):
+            raise UnusableError("another Fast Open was pending at that moment")
+        if flow.offered is None and lane.backlog_is_short is not False:
+            # Which carries no cookie, and opens nothing.
+            reason = "the listener's backlog is short: this may have met a SYN cookie"
+            raise UnusableError(reason) if flow.syn_data else NothingToSeeError(reason)
         if not flow.syn_data:
-            # Nothing tells whether this fell back; so it counts only where it had no reason to.
-            if lane.met_full(flow, since):
-                raise UnusableError("another Fast Open was pending at that moment")
             return
         others = lane.beside(flow, since)
         if others == 0 or (may_fall_back and others < lane.places):
@@ -238,7 +242,9 @@ class Opener:
         """The next one may come when this one has left the listener's backlog."""
         lane, session = self._session.lane, self._session
         # One whose SYN-ACK got lost stays there for seconds: that counts where room is short.
-        leaves_early = flow.handshake_done or (flow.acknowledged is None and not lane.is_short)
+        leaves_early = flow.handshake_done or (
+            flow.acknowledged is None and not lane.backlog_is_short
+        )
         if leaves_early:
             lane.half_open.release()
         try:

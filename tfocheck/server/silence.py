@@ -31,7 +31,7 @@ async def silent_open(session: Session, attempt: Attempt) -> SilentOpen:
         data, cookie = attempt.payload.data, FastOpen(attempt.cookie)
         label = "valid cookie with data, then silence"
         async with attempt.opener.alone(label, cookie, data=data) as flow:
-            attempt.cookies.must_be_open(flow)
+            await attempt.must_be_open(flow)
             if not await flow.wait(lambda: flow.repeated_syn_ack is not None, REPEAT_WAIT):
                 silent.not_repeated += 1
                 if session.has_lost and silent.not_repeated < session.attempts:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tfocheck.wire import options as tcp_options
 from tfocheck.wire.evidence import Captured
-from tfocheck.wire.segment import Flags
+from tfocheck.wire.numbers import SEQUENCE_SPACE
+from tfocheck.wire.segment import Flags, Segment
 
 INITIAL_TTLS = (64, 128, 255)
 
@@ -39,19 +40,42 @@ def nearer(first: Captured, others: Sequence[Captured]) -> tuple[int, int] | Non
 
 
 def contradicting_acks(packets: Sequence[Captured]) -> tuple[int, int] | None:
-    """The server's two acknowledgements if its SYN-ACK and the data behind it contradict.
+    """The server's two acknowledgements if its SYN-ACK and what comes behind it contradict.
 
-    Both were sent before anything of ours could have come between, so a box has changed one.
+    Nothing of ours that could be acknowledged has come between them, so a box has changed one. What
+    has no data, or comes later, counts if it acknowledges all of the SYN's: a reset may say what it
+    likes.
     """
-    syn_ack = None
+    syn = syn_ack = None
+    has_sent = False
     for captured in packets:
-        if captured.sent and not captured.segment.flags & Flags.SYN:
-            return None
-        if captured.sent:
-            continue
-        if captured.segment.is_syn_ack:
-            syn_ack = syn_ack or captured.segment
-        elif syn_ack is not None and captured.segment.payload and captured.segment.has_ack:
-            then = captured.segment.ack
-            return (syn_ack.ack, then) if then != syn_ack.ack else None
+        segment = captured.segment
+        if captured.sent and segment.flags & Flags.SYN:
+            syn = syn or segment
+        elif captured.sent:
+            if syn_ack is None or _goes_beyond(segment, syn_ack.ack):
+                return None
+            has_sent = True
+        elif segment.is_syn_ack:
+            syn_ack = syn_ack or segment
+        elif (
+            syn_ack is not None
+            and segment.has_ack
+            and segment.ack != syn_ack.ack
+            and (_is_whole(syn, segment.ack) or (segment.payload and not has_sent))
+        ):
+            return syn_ack.ack, segment.ack
     return None
+
+
+def _is_whole(syn: Segment | None, ack: int) -> bool:
+    """Whether an acknowledgement is of a SYN and all of its data, if it has any."""
+    if syn is None or not syn.payload:
+        return False
+    return ack == (syn.seq + 1 + len(syn.payload)) % SEQUENCE_SPACE
+
+
+def _goes_beyond(segment: Segment, place: int) -> bool:
+    """Whether a segment brings something that is behind this sequence number."""
+    end = segment.seq + len(segment.payload) + bool(segment.flags & Flags.FIN)
+    return 0 < (end - place) % SEQUENCE_SPACE < SEQUENCE_SPACE // 2

@@ -1,0 +1,151 @@
+"""Worlds that look like others: what can't be told from outside is said of nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import oracle
+import pytest
+import worlds
+from worlds import World
+
+from tfocheck.memory.impairment import Weather
+from tfocheck.model.report import AddressReport
+from tfocheck.reference.variations import Variations
+
+SEED = 7
+ACKED = ("--case=open.data-acked", "--case=path.*")
+KEEPS = Variations(keeps_plain_data=True)
+
+
+def checked(world: World) -> AddressReport:
+    """A check in which the oracle finds nothing wrong."""
+    report = worlds.run(world)
+    assert oracle.problems(world, report) == []
+    return report
+
+
+def said(report: AddressReport, case_id: str) -> str:
+    """Verdict and what was seen of a case."""
+    result = report.result(case_id)
+    assert result is not None
+    return f"{result.verdict}: {result.seen}"
+
+
+# --- whether a cookie was accepted ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(SEED, KEEPS, fault="binds-port"),
+        World(SEED, KEEPS, fault="never-accepts"),
+        World(SEED, KEEPS, boxes=("cookie-changed",)),
+        World(SEED, KEEPS, application="mute"),
+        World(SEED, Variations(keeps_plain_data=True, answers_early=False)),
+    ],
+    ids=str,
+)
+def test_where_any_data_is_acknowledged_and_none_answered_early(world: World) -> None:
+    report = checked(world)
+    assert said(report, "open.data-acked").startswith("inconclusive: cookie and 81 bytes of data")
+    assert "whether it was accepted can't be told (3 of 3)" in said(report, "open.data-acked")
+    assert said(report, "open.early-answer").startswith("skip: can't be judged")
+
+
+def test_a_fallback_whose_data_is_kept_is_no_fast_open() -> None:
+    report = checked(World(SEED, KEEPS, fault="delivers-copy", pending_limit=1, delay=0.02))
+    assert said(report, "open.duplicate-syn").startswith("fail: ")
+
+
+# --- whom it is to be laid on ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variations", [Variations(), Variations(cookie_bytes=4)], ids=str)
+def test_cookies_that_hold_for_one_port_are_the_servers(variations: Variations) -> None:
+    report = checked(World(SEED, variations, fault="binds-port"))
+    assert said(report, "cookie.port-independent").startswith("fail: accepted from the port")
+    assert said(report, "path.source-changes").startswith("info: 48 requests, and no cookie comes")
+
+
+@pytest.mark.parametrize("application", ["mute", "resets-at-once", "answers"])
+@pytest.mark.parametrize("answers_early", [True, False])
+def test_who_rewrites_an_acknowledgment_is_found_out(application: str, answers_early: bool) -> None:
+    variations = Variations(answers_early=answers_early)
+    world = World(SEED, variations, application=application, boxes=("ack-rewritten",))
+    report = checked(replace(world, options=ACKED))
+    assert said(report, "path.sequence-rewritten").startswith("fail: the SYN-ACK acknowledges 81")
+    assert said(report, "open.data-acked").startswith("skip: can't be judged")
+
+
+@pytest.mark.parametrize("box", ["nat-pool", "cookie-changed"])
+def test_the_older_form_alone_has_no_control(box: str) -> None:
+    report = checked(World(SEED, Variations(old_kind_only=True), boxes=(box,)))
+    assert "nothing tells whose doing that is" in said(report, "option.experimental")
+
+
+def test_addresses_that_may_share_a_nat_rightly_share_a_cookie() -> None:
+    only = "--case=cookie.unpredictable"
+    world = World(SEED, fault="constant-cookie", has_other_source=True, options=(only,))
+    assert said(worlds.run(world), "cookie.unpredictable").startswith("inconclusive: ")
+    report = checked(replace(world, options=(only, "--no-nat")))
+    assert said(report, "cookie.unpredictable").startswith("fail: ")
+
+
+def test_fresh_cookies_that_open_from_their_own_port_alone_are_a_pool_of_addresses() -> None:
+    report = checked(World(SEED, Variations(fresh_cookies=True), boxes=("nat-pool",)))
+    assert said(report, "path.source-changes").startswith("fail: 48 requests, and no cookie comes")
+    report = checked(World(SEED, Variations(fresh_cookies=True), fault="never-accepts"))
+    assert said(report, "open.data-acked").startswith("fail: ")
+
+
+def test_behind_a_short_backlog_a_bare_cookie_tells_nothing() -> None:
+    only = ("--case=open.no-data",)
+    world = World(SEED, fault="stalls-without-data", backlog=1, delay=0.005, options=only)
+    assert said(checked(world), "open.no-data").startswith(
+        "skip: the listener's backlog is short: this may have met a SYN cookie"
+    )
+
+
+def test_a_syn_that_the_network_doubles_makes_no_backlog_short() -> None:
+    weather = Weather(duplicate=0.05, reorder=0.1)
+    only = ("--case=open.no-data", "--case=control.limits")
+    for seed in range(4):
+        report = checked(World(seed, delay=0.05, weather=weather, options=only))
+        assert "backlog" not in said(report, "control.limits")
+
+
+# --- applications that show nothing ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "case_id"),
+    [
+        ("delivers-rejected-data", "forged.fallback"),
+        ("truncates-silently", "open.sizes"),
+        ("stalls-without-data", "open.no-data"),
+        ("delivers-copy", "open.duplicate-syn"),
+        ("loses-plain-data", "control.syn-data"),
+    ],
+)
+def test_nothing_passes_with_an_application_that_does_not_show_its_input(
+    fault: str, case_id: str
+) -> None:
+    only = (f"--case={case_id}",)
+    report = checked(World(SEED, fault=fault, application="mute", options=only))
+    assert said(report, case_id).startswith("info: ")
+
+
+def test_a_reset_that_meets_our_fin_does_not_acknowledge_it() -> None:
+    only = ("--case=open.fin-after-data",)
+    world = World(SEED, fault="ignores-fin", application="banner-first", options=only)
+    assert said(checked(world), "open.fin-after-data").startswith("skip: the application resets")
+
+
+@pytest.mark.parametrize("application", ["banner-first", "resets-at-once"])
+def test_a_reset_that_got_lost_lays_nothing_on_the_copy_of_a_syn(application: str) -> None:
+    only = ("--case=open.duplicate-syn", "--case=open.syn-without-option")
+    world = World(SEED, application=application, delay=0.05, options=only)
+    for seed in range(4):
+        report = checked(replace(world, seed=seed, weather=Weather(loss=0.1)))
+        assert said(report, "open.duplicate-syn").startswith(("skip", "inconclusive"))
