@@ -34,6 +34,8 @@ NO_POOL = 40
 """So many cookies without one that comes twice are no pool's of addresses, nor a farm's: of 256 one
 comes twice among so many in 19 of 20 cases."""
 
+FURTHER_OPENINGS = 10
+
 OPENINGS, OPENED_ENOUGH = 6, 5
 """A cookie that opens from so many of so many ports is our address's, and that stays the same."""
 
@@ -81,7 +83,7 @@ async def source_changes(probe: Probe) -> Outcome:
 
 async def _many_cookies(probe: Probe, cookies: list[bytes], seen: str) -> Outcome:
     """What it means that cookies are different, more of them than a farm has keys."""
-    opened = await _opened(probe, cookies[0])
+    opened = await _opened(probe, cookies[0], OPENINGS)
     if opened is None:
         return probe.info(f"{seen}; whether any opens can't be told")
     if opened >= OPENED_ENOUGH:
@@ -92,16 +94,10 @@ async def _many_cookies(probe: Probe, cookies: list[bytes], seen: str) -> Outcom
     if len(set(cookies)) == len(cookies):
         cookies = cookies + await probe.cookies.issued_now(FURTHER_REQUESTS)
     if len(set(cookies)) == len(cookies) >= NO_POOL:
-        seen = (
-            f"{len(cookies)} requests, and no cookie comes twice; one opens from {opened} of"
-            f" {OPENINGS} ports"
-        )
-        try:
-            own = await probe.cookies.persistently(lambda: _own_port(probe))
-        except (UnansweredError, UnusableError) as reason:
-            return probe.undecided(f"{seen}; from its own port: {reason}")
-        if own is not None:
-            return probe.info(f"{seen}, {own}: it is the server that makes them like that")
+        seen = f"{len(cookies)} requests, and no cookie comes twice"
+        found = await _none_comes_twice(probe, cookies[0], opened, seen)
+        if found is not None:
+            return found
     if probe.nat_is_ruled_out or ipaddress.ip_address(probe.source).is_global:
         return probe.info(f"{seen}, and no NAT is on the way: servers with a key each")
     return probe.breach(
@@ -111,31 +107,51 @@ async def _many_cookies(probe: Probe, cookies: list[bytes], seen: str) -> Outcom
     )
 
 
-async def _own_port(probe: Probe) -> str | None:
-    """What comes of cookies that stay on one port, if that tells who makes them different.
+async def _none_comes_twice(probe: Probe, cookie: bytes, opened: int, seen: str) -> Outcome | None:
+    """What it means that no cookie comes twice, nor opens from everywhere; None if it is a pool.
 
-    A pool of addresses gives a port now this, now that one, or keeps to one for the connection. So
-    the server has bound them to the port if the same one comes again, and honours none if one does
-    not open there either.
+    Then each is made anew; from how many ports one opens tells how many keys, or addresses, there
+    are.
     """
-    data, round_trip = probe.payload.data, probe.round_trip
+    more = await _opened(probe, cookie, FURTHER_OPENINGS)
+    opened, tries = opened + (more or 0), OPENINGS + (FURTHER_OPENINGS if more is not None else 0)
+    seen = f"{seen}; one opens from {opened} of {tries} ports"
+    if opened * MOST_KEYS >= tries:
+        return probe.info(f"{seen}: servers with a key each, or a small pool of addresses")
+    try:
+        own = await probe.cookies.persistently(lambda: _opens_from_own_port(probe))
+    except (UnansweredError, UnusableError) as reason:
+        return probe.undecided(f"{seen}; from its own port: {reason}")
+    if own is None:
+        return probe.info(f"{seen}, and the same one comes to the same port: it is bound to it")
+    if not own:
+        return probe.info(f"{seen}, nor does another from its own: it is the server's doing")
+    return None
+
+
+async def _opens_from_own_port(probe: Probe) -> bool | None:
+    """Whether a cookie opens from the port it was issued to; None if that port gets it twice.
+
+    A pool of addresses keeps to one for a connection and its port, so there it opens.
+    """
+    data, until_closed = probe.payload.data, 2 * probe.round_trip
     async with probe.beside_others("cookie request", FastOpen(), rejected=True) as asked:
         first = asked.offered_cookie
-    await asked.close(round_trip)
+    await probe.clock.sleep(until_closed)
     label = "request from the same port"
     async with probe.alone(label, FastOpen(), data=data, after=asked, may_fall_back=True) as again:
         second = again.offered_cookie
-    await again.close(round_trip)
+    await probe.clock.sleep(until_closed)
     if first is None or second is None:
         raise UnusableError("no cookie comes now")
     if first == second:
-        return "and the same one comes to the same port"
+        return None
     async with probe.alone("the cookie from its own port", second, data=data, after=again) as flow:
-        return None if await probe.is_open(flow) else "nor from its own"
+        return await probe.is_open(flow)
 
 
-async def _opened(probe: Probe, cookie: bytes) -> int | None:
-    """From how many of some ports the cookie opens; None if that can't be told."""
+async def _opened(probe: Probe, cookie: bytes, tries: int) -> int | None:
+    """From how many of so many ports the cookie opens; None if that can't be told."""
 
     async def opens() -> bool:
         data = probe.payload.data
@@ -143,7 +159,7 @@ async def _opened(probe: Probe, cookie: bytes) -> int | None:
             return await probe.is_open(flow)
 
     try:
-        return sum([await probe.cookies.persistently(opens) for _ in range(OPENINGS)])
+        return sum([await probe.cookies.persistently(opens) for _ in range(tries)])
     except (UnansweredError, UnusableError):
         return None
 

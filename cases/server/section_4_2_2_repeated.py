@@ -148,7 +148,8 @@ async def duplicate_syn(probe: Probe) -> Outcome:
             mute = await probe.application.is_mute()
             wrong = None if mute else await probe.application.serves(flow)
             if not wrong:
-                return await _opened_once(probe, flow, came_back, mute=mute)
+                tells = not mute and await probe.application.shows_its_input()
+                return await _opened_once(probe, flow, came_back, tells=tells)
     if wronged is not None:
         # Where the first connection has ended, the copy rightly opens another one.
         if await _ends_by_itself(probe, flow):
@@ -161,18 +162,19 @@ async def duplicate_syn(probe: Probe) -> Outcome:
     return probe.breach(f"after a doubled SYN the connection is broken: {wrong}")
 
 
-async def _opened_once(probe: Probe, flow: Flow, came_back: _Answers, *, mute: bool) -> Outcome:
+async def _opened_once(probe: Probe, flow: Flow, came_back: _Answers, *, tells: bool) -> Outcome:
     """The outcome of a connection that works after its SYN has come twice."""
-    count, is_all = (1, True) if mute else await probe.application.answers(flow)
+    if not tells:
+        return probe.info(
+            f"{came_back.how}, one connection; whether its data came once, the application does"
+            " not show",
+            conclusive=came_back.sure,
+        )
+    count, is_all = await probe.application.answers(flow)
     if count > 1:
         return probe.breach(
             "a SYN that came twice was answered twice: its data was delivered twice",
             conclusive=True,
-        )
-    if mute:
-        return probe.info(
-            f"{came_back.how}, one connection; whether its data came once, the application does"
-            " not show"
         )
     return probe.passed(
         f"{came_back.how}, one connection that works", conclusive=came_back.sure and is_all

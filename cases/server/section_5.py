@@ -67,7 +67,7 @@ class _Filling:
             if len(self.pending) % PLAIN_EVERY == 0:
                 await self.control()
         self.limit_reached = fallbacks >= 3
-        await self._settle()
+        await self.settle()
         for _ in range(2):
             await self.control()
 
@@ -90,7 +90,7 @@ class _Filling:
         await flow.close(probe.round_trip)
         return False
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Count those whose SYN-ACK was lost: the server repeats it while they are pending."""
         await asyncio.gather(*map(_answered_late, self._doubtful))
         self.pending += [flow for flow in self._doubtful if (flow.acknowledged or 1) > 1]
@@ -104,7 +104,7 @@ class _Filling:
     async def empty(self) -> None:
         """Complete and close all that is pending."""
         round_trip = self.probe.round_trip
-        await self._settle()
+        await self.settle()
         self.pending += self._doubtful
         self._doubtful = []
         while self.pending:
@@ -268,12 +268,14 @@ async def reset_counted(probe: Probe) -> Outcome:
 
 async def _fall_back_still(filling: _Filling, enough: int) -> tuple[int, int]:
     """How many of some further SYNs fell back, and how many were accepted (it ends at one)."""
-    fell_back = 0
+    fell_back, known = 0, len(filling.pending)
     for _ in range(3 * enough):
         with contextlib.suppress(UnansweredError, UnusableError):
             if await filling.open():
-                return fell_back, 1
+                break
             fell_back += 1
         if fell_back >= enough:
             break
-    return fell_back, 0
+    # One that seems to be lost may have been accepted: then it is what the others met.
+    await filling.settle()
+    return fell_back, len(filling.pending) - known

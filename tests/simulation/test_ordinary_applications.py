@@ -124,7 +124,7 @@ def test_damage_at_the_seam_is_found_where_pieces_are_served(fault: str) -> None
 # A11: an application that fails now and then
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 6, 11, 13])
+@pytest.mark.parametrize("seed", [1, 3, 5, 6, 8, 11])
 def test_one_failure_of_an_application_that_errs_leaves_nothing_open(seed: int) -> None:
     report = checked("errors-5-percent", seed=seed)
     assert bad(report) == {}

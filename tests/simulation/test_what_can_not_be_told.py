@@ -92,6 +92,12 @@ def test_addresses_that_may_share_a_nat_rightly_share_a_cookie() -> None:
     assert said(report, "cookie.unpredictable").startswith("fail: ")
 
 
+def test_fresh_cookies_that_open_from_half_of_the_ports_are_of_two_servers() -> None:
+    report = checked(World(SEED, Variations(fresh_cookies=True), fault="many-keys", delay=0.005))
+    assert said(report, "farm.one-key").startswith("fail: ")
+    assert said(report, "path.source-changes").startswith("info: 48 requests, and no cookie comes")
+
+
 def test_fresh_cookies_that_open_from_their_own_port_alone_are_a_pool_of_addresses() -> None:
     report = checked(World(SEED, Variations(fresh_cookies=True), boxes=("nat-pool",)))
     assert said(report, "path.source-changes").startswith("fail: 48 requests, and no cookie comes")
@@ -115,6 +121,16 @@ def test_a_syn_that_the_network_doubles_makes_no_backlog_short() -> None:
         assert "backlog" not in said(report, "control.limits")
 
 
+@pytest.mark.parametrize("seed", [3, 18, 24])
+def test_a_syn_ack_that_got_lost_took_the_place_of_the_reset_request(seed: int) -> None:
+    options = ("--intrusive", "--case=limit.reset-counted")
+    weather = Weather(loss=0.1)
+    world = World(seed, fault="forgets-resets", pending_limit=16, weather=weather, options=options)
+    assert said(checked(world), "limit.reset-counted").startswith(
+        "warn: with 16 pending, one reset"
+    )
+
+
 # --- applications that show nothing ---------------------------------------------------------------
 
 
@@ -134,6 +150,20 @@ def test_nothing_passes_with_an_application_that_does_not_show_its_input(
     only = (f"--case={case_id}",)
     report = checked(World(SEED, fault=fault, application="mute", options=only))
     assert said(report, case_id).startswith("info: ")
+
+
+def test_who_was_never_served_is_not_looked_into_for_a_limit() -> None:
+    only = ("--case=control.syn-data",)
+    report = checked(World(SEED, application="resets-after-reading", options=only))
+    assert "control: is it a limit?" not in {flow.label for flow in report.controls}
+
+
+def test_who_resets_after_a_while_does_so_whatever_came_twice() -> None:
+    only = ("--case=open.duplicate-syn", "--case=open.syn-without-option")
+    late = Variations(answers_early=False)
+    report = checked(World(SEED, late, application="banner-first", options=only))
+    for case_id in ("open.duplicate-syn", "open.syn-without-option"):
+        assert "nor is a plain connection whose request comes as late" in said(report, case_id)
 
 
 def test_a_reset_that_meets_our_fin_does_not_acknowledge_it() -> None:

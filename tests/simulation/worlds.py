@@ -213,9 +213,9 @@ def _with_fault(world: World, rng: random.Random) -> World:
 def _is_visible(fault: str, world: World) -> bool:
     """Whether nothing else makes the server's behaviour right again, or hides it for good."""
     variations = world.variations
-    if variations.syn_cookies is SynCookies.ALWAYS or world.backlog == 0:
-        return fault in _BEFORE_SYN_COOKIES
     hidden = any(box not in HARMLESS_BOXES and box in BOXES for box in world.boxes)
+    if variations.syn_cookies is SynCookies.ALWAYS or world.backlog == 0:
+        return fault in _BEFORE_SYN_COOKIES and not hidden
     if fault in ("needs-alignment", "drops-crowded-syn") and "option-moved" in world.boxes:
         return False  # the box puts it to an even place, and takes the padding out
     if fault in _SHOWN_EARLY and "early-data-dropped" in world.boxes:

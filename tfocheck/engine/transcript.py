@@ -171,9 +171,10 @@ class Transcript(Record):
     def end_of(self, captured: Captured) -> int:
         """Where a segment's data ends, in bytes from the server's first one; 0 if it has none."""
         segment = captured.segment
-        if self.server_isn is None or not segment.payload or segment.flags & Flags.SYN:
+        if self.server_isn is None or not segment.payload:
             return 0
-        return relative(segment.seq, self.server_isn + 1) + len(segment.payload)
+        start = segment.seq + segment.is_syn_ack  # the SYN comes before the data
+        return relative(start, self.server_isn + 1) + len(segment.payload)
 
     def start_of(self, captured: Captured) -> int | None:
         """Where a segment's data starts, in bytes from the server's first one; None without any."""

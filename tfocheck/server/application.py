@@ -267,7 +267,8 @@ class Application(Conversing):
         wrong = await self._what_is_wrong(flow, data)
         if wrong and not await self.plain_is_served():
             self._session.manners.has_erred = True
-            await self._session.on_refusal()
+            if not await self.is_mute():
+                await self._session.on_refusal()
             raise NothingToSeeError(f"{wrong}; but plain connections are not served either")
         if wrong and not await self._like_it_is_served(flow, data or b""):
             raise NothingToSeeError(
@@ -280,13 +281,12 @@ class Application(Conversing):
     async def _like_it_is_served(self, flow: Flow, data: bytes) -> bool:
         """A control with the same bytes, cut at the same places, and sent as long after each other.
 
-        Some applications want their request, or its head, in one piece (haproxy's PROXY header), or
-        soon.
+        Some applications want their request in one piece (haproxy's PROXY header), or soon.
         """
         first = flow.syn_data[: (flow.acknowledged or 1) - 1]
         came, acked = flow.syn_ack, flow.handshake_done_time
         waited = acked - came.time if came is not None and acked is not None else 0.0
-        if not data or not (first or waited > self._session.round_trip):
+        if not first and waited <= self._session.round_trip:
             return True  # it is like any other
         control = await self._session.plain_connection("control: plain, as late, same pieces")
         try:
@@ -295,13 +295,13 @@ class Application(Conversing):
             if first:
                 await control.send_data(first)
             await self._session.clock.sleep(waited + self._session.round_trip)
-            if control.has_ended:
+            if control.reset is not None or (data and control.has_ended):
                 return False
             if await self.is_mute():
-                return await self.takes(control, data) is None
-            ordinary = await self.ordinary_answer()
-            found = await self.converse(control, data, self.patience(ordinary))
-            return found in ordinary.signatures
+                return not data or await self.takes(control, data) is None
+            wait = self.patience(ordinary := await self.ordinary_answer())
+            talk = self.converse(control, data, wait) if data else self.await_answer(control, wait)
+            return await talk in ordinary.signatures
         finally:
             self._session.close_later(control)
 
