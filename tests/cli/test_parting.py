@@ -119,7 +119,10 @@ def test_a_signal_to_the_first_one_ends_the_second_one() -> None:
 
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     thread = threading.Thread(target=interrupt)
+    # The thread does not take it in place of the main one.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         assert in_two(action) == 143
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -45,19 +45,24 @@ def run(action: Callable[[], int], allowed: Collection[Order]) -> int:
         if stream is not None:
             stream.flush()
     parent = os.getpid()
+    # Held back until it is settled who they are for.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     try:
         child = os.fork()
     except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise CannotError(f"there is no process left to parse in: {error.strerror}") from error
     if child == 0:
         code = 1
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ours.close()
             code = _orderly(action, theirs, parent)
         finally:
             os._exit(code)
     theirs.close()
     with ours, _forwarded_to(child):
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _serve(ours, frozenset(allowed))
         _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
