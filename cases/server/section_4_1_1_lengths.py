@@ -245,6 +245,16 @@ async def illegal_length(probe: Probe) -> Outcome:
         "length 20 in a list that ends after 8": bytes.fromhex("2214 0000"),
     }
     answering = asyncio.create_task(probe.is_answering())
+    try:
+        return await _beside(probe, mss, illegal, answering)
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+
+
+async def _beside(
+    probe: Probe, mss: bytes, illegal: dict[str, bytes], answering: asyncio.Task[bool]
+) -> Outcome:
     if probe.has_lost:
         await answering
     else:

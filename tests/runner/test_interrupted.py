@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
 
-from tfocheck.errors import CannotError
+from tfocheck.errors import CannotError, UnreachableError
 from tfocheck.memory import scenarios
 from tfocheck.memory.clock import VirtualClock
 from tfocheck.memory.hosts import PORT
@@ -90,3 +91,32 @@ def test_nobody_waits_for_an_address_that_has_given_up() -> None:
     assert found[REFUSED].results == ()
     assert {each.verdict for each in found[SERVER].results} == {Verdict.PASS, Verdict.INFO}
     assert found[SERVER].duration < 30
+
+
+@pytest.mark.parametrize("after", [20, 120, 250, 400])
+def test_where_the_route_goes_away_no_task_is_left_alone(after: int) -> None:
+    """An error that nobody asks for would be a traceback on the user's terminal."""
+
+    class GoesAway(MemoryWire):
+        sent = 0
+
+        async def send(self, segment: Segment, scope_id: int = 0) -> None:
+            self.sent += 1
+            if self.sent > after:
+                raise UnreachableError("no route from here")
+            await super().send(segment, scope_id)
+
+    clock = VirtualClock()
+    plan = make_plan([f"{SERVER}:{PORT}"], {"payload": "http"})
+    network = scenarios.build("reference", faults=(), impairment=None, seed=7, delay=0.0005)
+    alone: list[dict[str, object]] = []
+
+    async def script() -> Report:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: alone.append(context))
+        report = await run(plan, GoesAway(network, clock))
+        gc.collect()
+        return report
+
+    [address] = clock.run(script()).addresses
+    assert alone == []
+    assert Verdict.ERROR not in {each.verdict for each in address.results}

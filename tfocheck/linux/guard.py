@@ -48,7 +48,10 @@ class PortGuard:
         on_release: Callable[[int], None] | None = None,
     ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        except OSError as problem:  # no descriptor, or no memory, is left
+            raise _refusal(address, problem) from problem
         try:
             if family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -60,10 +63,9 @@ class PortGuard:
             self._socket.listen(1)
         except OSError as problem:
             self._socket.close()
-            refused = PortTakenError if port and problem.errno in _TAKEN else CannotError
-            raise refused(
-                f"can't reserve a source port at {address}: {problem.strerror}"
-            ) from problem
+            if port and problem.errno in _TAKEN:
+                raise PortTakenError(f"port {port} at {address} is taken") from problem
+            raise _refusal(address, problem) from problem
         self.address = address
         self.port: int = self._socket.getsockname()[1]
         self._on_release = on_release
@@ -74,6 +76,10 @@ class PortGuard:
         told, self._on_release = self._on_release, None
         if told is not None:
             told(self.port)
+
+
+def _refusal(address: str, problem: OSError) -> CannotError:
+    return CannotError(f"can't reserve a source port at {address}: {problem.strerror}")
 
 
 def _drop_everything(listener: socket.socket) -> None:
