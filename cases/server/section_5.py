@@ -119,6 +119,10 @@ async def _answered_late(flow: Flow) -> None:
 @contextlib.asynccontextmanager
 async def _filled(probe: Probe) -> AsyncIterator[_Filling]:
     """The lane for ourselves, the queue full; emptied again whatever happens."""
+    if await probe.has_short_backlog():
+        probe.end(
+            probe.skipped("the listener's backlog is short: any fallback may be a SYN cookie")
+        )
     filling = _Filling(probe)
     async with probe.exclusive():
         try:

@@ -113,6 +113,19 @@ def test_behind_a_short_backlog_a_bare_cookie_tells_nothing() -> None:
     )
 
 
+def test_behind_a_short_backlog_a_fallback_shows_no_limit() -> None:
+    options = ("--intrusive", "--case=limit.pending", "--case=limit.reset-counted")
+    report = checked(World(SEED, backlog=1, options=options))
+    assert said(report, "limit.pending").startswith("skip: the listener's backlog is short")
+
+
+def test_an_answer_that_may_still_come_is_not_absent() -> None:
+    only = ("--case=option.experimental",)
+    world = World(SEED, KEEPS, application="jittering", delay=0.005, options=only)
+    for seed in range(8):
+        checked(replace(world, seed=seed))
+
+
 def test_a_syn_that_the_network_doubles_makes_no_backlog_short() -> None:
     weather = Weather(duplicate=0.05, reorder=0.1)
     only = ("--case=open.no-data", "--case=control.limits")

@@ -75,6 +75,13 @@ _SHOWN_EARLY = (
 )
 """What only shows in what a server sends before the client's ACK."""
 
+_UNDONE_BY = {
+    "needs-alignment": ("option-moved",),
+    "drops-crowded-syn": ("option-moved",),
+    "reads-past-eol": ("option-moved", "mss-clamped", "timestamps-removed"),
+}
+"""Boxes that write options anew: at even places, without padding, nor what is behind EOL."""
+
 _COOKIE_SIZE_FAULTS = ("odd-cookie", "short-cookie", "long-cookie")
 
 
@@ -216,8 +223,8 @@ def _is_visible(fault: str, world: World) -> bool:
     hidden = any(box not in HARMLESS_BOXES and box in BOXES for box in world.boxes)
     if variations.syn_cookies is SynCookies.ALWAYS or world.backlog == 0:
         return fault in _BEFORE_SYN_COOKIES and not hidden
-    if fault in ("needs-alignment", "drops-crowded-syn") and "option-moved" in world.boxes:
-        return False  # the box puts it to an even place, and takes the padding out
+    if set(_UNDONE_BY.get(fault, ())) & set(world.boxes):
+        return False
     if fault in _SHOWN_EARLY and "early-data-dropped" in world.boxes:
         return False
     if fault == "holds-data" and world.application == "banner-first":

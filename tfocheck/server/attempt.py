@@ -109,12 +109,23 @@ class Attempt:
                 f"ack {flow.acknowledged}, as without a cookie, and no answer before our ACK:"
                 " whether it was accepted can't be told"
             )
+        came = flow.syn_ack
+        waited = self._session.clock.time() - came.time if came is not None else 0.0
+        if not await self.application.is_prompt(waited):
+            raise UnusableError("the application takes about as long as we waited, or longer")
         return False
 
     @property
     def ack_tells(self) -> bool:
         """Whether an acknowledgment of SYN data shows that it was taken as a Fast Open."""
         return not self._session.facts.acknowledges_plain_data
+
+    async def has_short_backlog(self) -> bool:
+        """Whether the listener answers with SYN cookies when a few connections are half-open."""
+        session = self._session
+        while session.lane.backlog_is_short is None:
+            await session.clock.sleep(session.round_trip)
+        return session.lane.backlog_is_short
 
     async def must_be_open(self, flow: Flow) -> None:
         """Go on only if all of the SYN's data, a whole request, was taken as a Fast Open.

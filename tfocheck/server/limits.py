@@ -173,21 +173,24 @@ class Limits:
                 return None  # a repeated SYN-ACK carries no option
             return flow.offered_cookie is not None
 
-        session.lane.backlog_is_short = None
-        fits: list[int] = []
-        # A SYN that the network doubles may be answered without a cookie: once is chance. Nor do
-        # cookies come while the queue of pending requests is full.
-        for number in range(PROOFS):
-            async with session.lane.shared() if number else contextlib.nullcontext():
-                got = await asyncio.gather(*(ask() for _ in range(count)))
-            fits.append(got.count(True))
-            # What was lost proves nothing, but all of them may be what did not fit.
-            are_enough = fits[-1] > count // 3
-            if False not in got and (are_enough or number == 0):
-                session.lane.backlog_is_short = False
-                session.lane.have_room(count if are_enough else 1)
-                return
-        self._keep_to(min(fits), count)
+        lane, fits = session.lane, list[int]()
+        lane.backlog_is_short = None
+        try:
+            # A SYN that the network doubles may be answered without a cookie: once is chance. Nor
+            # do cookies come while the queue of pending requests is full.
+            for number in range(PROOFS):
+                async with lane.shared() if number else contextlib.nullcontext():
+                    got = await asyncio.gather(*(ask() for _ in range(count)))
+                fits.append(got.count(True))
+                # What was lost proves nothing, but all of them may be what did not fit.
+                are_enough = fits[-1] > count // 3
+                if False not in got and (are_enough or number == 0):
+                    lane.have_room(count if are_enough else 1)
+                    return
+            self._keep_to(min(fits), count)
+        finally:
+            if lane.backlog_is_short is None:
+                lane.backlog_is_short = False
 
     def _keep_to(self, fit: int, count: int) -> None:
         """Of so many half-open connections only these fitted into the listener's backlog."""
