@@ -24,7 +24,7 @@ KERNELS = {"in_lab", "browser"}
 LONG_WAITS = {"test_difficult.py", "test_daemons.py", "test_hard_places.py"}
 """Tests of checks that last up to two minutes and use no processor meanwhile."""
 
-BUILT_ONCE = {"test_reports_in_lab.py", "test_lab_http_server.py"}
+BUILT_ONCE = {"test_reports_in_lab.py", "test_lab_http_server.py", "test_html.py"}
 """Tests that share something which takes seconds to make: these stay together."""
 
 

@@ -157,7 +157,8 @@ async def no_data(probe: Probe) -> Outcome:
         if await probe.application.is_mute():
             return probe.info(
                 f"ack {flow.acknowledged}, then an ordinary connection whose data is acknowledged;"
-                " whether the application gets it, its silence does not tell"
+                " whether the application gets it, its silence does not tell",
+                conclusive=True,
             )
         return probe.passed(
             f"ack {flow.acknowledged}, then an ordinary connection that works", conclusive=True

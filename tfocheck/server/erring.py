@@ -9,8 +9,8 @@ from tfocheck.server.session import Session
 CONNECTIONS = 80
 """So many plain connections show one failure in twenty with 98 % certainty."""
 
-AT_ONCE = 4
-"""So many are made side by side: about as many as a case has, for some applications cap that."""
+AT_ONCE = 8
+"""So many side by side: as many as a run has now and then, for some applications cap that."""
 
 
 async def errs(session: Session) -> bool:

@@ -157,6 +157,7 @@ class Opener:
         session, lane = self._session, self._session.lane
         flow = self.new_flow(label, after=after)
         syn = Syn(fast_open, data=data, options=options, mss=mss, window=window)
+        fitted = lane.backlog_is_short is True  # with a place of its own
         async with (
             self._backlog_place() as place,
             lane.opening() if data else lane.bare_opening(),
@@ -169,7 +170,7 @@ class Opener:
                 finally:
                     if flow.acknowledged != 1:
                         await place.aclose()  # what is accepted, or never came, takes none
-                self._learn_places(flow, since, may_fall_back=may_fall_back)
+                self._learn_places(flow, since, may_fall_back=may_fall_back, fitted=fitted)
                 yield flow
             finally:
                 leaving = asyncio.create_task(self._leave_queue(flow))
@@ -192,9 +193,10 @@ class Opener:
                 await place.enter_async_context(lane.half_open.urgently())
             yield place
 
-    def _learn_places(self, flow: Flow, since: float, *, may_fall_back: bool) -> None:
+    def _learn_places(self, flow: Flow, since: float, *, may_fall_back: bool, fitted: bool) -> None:
         """What an opening beside others says of the server's queue.
 
+        One that is known to have ``fitted`` into a short backlog has met no SYN cookie.
         Raises UnusableError when it fell back and the others may be the reason.
         """
         lane = self._session.lane
@@ -212,7 +214,7 @@ class Opener:
         # Nothing tells whether this fell back; so it counts only where it had no reason to.
         if not flow.syn_data and lane.met_full(flow, since):
             raise UnusableError("another Fast Open was pending at that moment")
-        if flow.offered is None and lane.backlog_is_short is not False:
+        if flow.offered is None and not fitted and lane.backlog_is_short is not False:
             # Which carries no cookie, and opens nothing.
             reason = "the listener's backlog is short: this may have met a SYN cookie"
             raise UnusableError(reason) if flow.syn_data else NothingToSeeError(reason)
