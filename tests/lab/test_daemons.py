@@ -6,8 +6,6 @@ can be told of segment sizes and windows; a DNS server can't be asked for more i
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from graded import grade
 
@@ -39,23 +37,13 @@ REASONS: dict[str, dict[str, str]] = {
     },
     "banner-first": {"open.initial-window": "too short", **SAME_FOR_ALL},
 }
-NOT_MENDED = {
-    "nghttpx": "A9: it takes a FIN for an abort on plain connections just so: no control",
-}
-
-
-def marked(name: str) -> Any:
-    """Chance has a part in what is not mended yet, so it may pass."""
-    if name not in NOT_MENDED:
-        return name
-    return pytest.param(name, marks=pytest.mark.xfail(reason=NOT_MENDED[name], strict=False))
 
 
 def test_every_daemon_has_its_reasons() -> None:
     assert set(REASONS) == {scenario.name for scenario in DAEMONS}
 
 
-@pytest.mark.parametrize("name", [marked(name) for name in REASONS])
+@pytest.mark.parametrize("name", REASONS)
 def test_verdicts_are_true_of_the_program(name: str) -> None:
     graded = grade(name)
     for case, said in graded.not_good.items():

@@ -38,7 +38,6 @@ ELSEWHERE = {"slow-application", "banned", "connection-cap", "early-data-dropped
 
 
 NOT_MENDED = {
-    "backlog-0": "A5: a cookie turned down while the queue is full is called not honoured",
     "errors-5-percent": "A11: one odd answer of eleven, now and then",
 }
 
@@ -73,7 +72,6 @@ def test_a_conforming_server_is_found_to_conform(name: str) -> None:
     assert graded.address["duration"] < PATIENCE
 
 
-@pytest.mark.xfail(reason="A11: attempts that can't be judged", strict=False)
 @pytest.mark.parametrize("name", ENDING_AT_ONCE)
 def test_an_application_that_ends_at_once_leaves_nothing_to_judge(name: str) -> None:
     graded = grade(name)
@@ -82,7 +80,6 @@ def test_an_application_that_ends_at_once_leaves_nothing_to_judge(name: str) -> 
     assert graded.exit_code == 0
 
 
-@pytest.mark.xfail(reason="A7: the delay is compared with nothing", strict=False)
 @pytest.mark.parametrize("options", [(), ("--timeout", "5")])
 def test_a_slow_application_is_no_deferred_accept(options: tuple[str, ...]) -> None:
     graded = grade("slow-application", *options)
@@ -90,7 +87,6 @@ def test_a_slow_application_is_no_deferred_accept(options: tuple[str, ...]) -> N
     assert graded.exit_code == 0
 
 
-@pytest.mark.xfail(reason="A22: silence that began with the ban", strict=False)
 def test_a_ban_is_named_and_nothing_else() -> None:
     graded = grade("banned")
     assert blamed(graded) == {}
