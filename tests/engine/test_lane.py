@@ -415,3 +415,17 @@ async def _together(lane: Lane, *, openings: int, shared: int) -> set[tuple[int,
 
     await asyncio.gather(*(stay(1) for _ in range(shared)), *(stay(0) for _ in range(openings)))
     return seen
+
+
+def test_what_tells_nothing_of_a_fallback_waits_for_a_place_that_is_proven() -> None:
+    async def script(lane: Lane) -> None:
+        lane.prove(2)
+        async with lane.opening():
+            async with lane.bare_opening():
+                another = asyncio.create_task(lane.bare_opening().__aenter__())
+                await asyncio.sleep(0.01)
+                assert not another.done()
+            await asyncio.sleep(0.01)
+            assert another.done()
+
+    run(script)

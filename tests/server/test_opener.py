@@ -450,19 +450,19 @@ async def _open_bare(probe: Probe) -> Flow:
         return flow
 
 
-def test_without_data_nothing_tells_of_a_fallback_so_a_place_must_be_free() -> None:
+def test_one_without_data_waits_for_a_place_that_is_free() -> None:
     async def script(session: Session, probe: Probe) -> None:
-        openings = [_open(probe), _open(probe), _open_bare(probe)]
-        assert await _outcomes(*openings) == ["fine", "fine", MET_FULL]
-        assert await _outcomes(_open(probe), _open_bare(probe)) == ["fine", "fine"]
+        openings = [_open(probe), _open(probe), _open_bare(probe), _open(probe)]
+        assert await _outcomes(*openings) == ["fine"] * 4
 
+    run(script)
     opened_together(reference(), script)
 
 
-def test_on_a_fast_path_one_without_data_waits_until_it_is_alone() -> None:
+def test_without_data_nothing_tells_of_a_fallback_so_a_place_must_be_free() -> None:
     async def script(session: Session, probe: Probe) -> None:
-        assert await _outcomes(_open(probe), _open_bare(probe), _open(probe)) == ["fine"] * 3
-        assert session.lane.places == 1
+        session.lane.begin_pending("what nobody knew of", session.clock.monotonic())
+        assert await _outcomes(_open_bare(probe)) == [MET_FULL]
 
     run(script)
 

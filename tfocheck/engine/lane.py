@@ -44,6 +44,7 @@ class Side(enum.Enum):
     """What somebody in the lane is there for."""
 
     OPENING = enum.auto()
+    BARE = enum.auto()
     SHARED = enum.auto()
     EXCLUSIVE = enum.auto()
 
@@ -95,13 +96,14 @@ class Lane:
         async with self._stay(Side.EXCLUSIVE):
             yield
 
-    def bare_opening(self) -> contextlib.AbstractAsyncContextManager[None]:
+    @contextlib.asynccontextmanager
+    async def bare_opening(self) -> AsyncIterator[None]:
         """For a Fast Open without data, of which nothing tells whether it met a full queue.
 
-        On a fast path it waits until it is alone; on a slow one it costs less to make it again.
+        It tries no place that is not proven.
         """
-        is_fast = self._widest == FEW_OPENINGS
-        return self.exclusive() if is_fast and self.places == 1 else self.opening()
+        async with self._stay(Side.BARE):
+            yield
 
     @contextlib.asynccontextmanager
     async def _stay(self, side: Side) -> AsyncIterator[None]:
@@ -139,7 +141,8 @@ class Lane:
         self._queue = waiting + self._queue
 
     def _has_room(self, side: Side) -> bool:
-        openings, shared = self._inside[Side.OPENING], self._inside[Side.SHARED]
+        openings = self._inside[Side.OPENING] + self._inside[Side.BARE]
+        shared = self._inside[Side.SHARED]
         if self._inside[Side.EXCLUSIVE]:
             return False
         if side is Side.EXCLUSIVE:
@@ -148,6 +151,8 @@ class Lane:
             return openings <= self.places - 1
         if shared or (self.places > 1 and self._somebody_waits_to_share()):
             return openings < self.places - 1
+        if side is Side.BARE or self._inside[Side.BARE]:
+            return openings < self.places
         growth = SLOW_GROWTH if self._widest == MOST_OPENINGS else FAST_GROWTH
         return openings < max(self.places, min(self._widest, growth * self.places))
 
