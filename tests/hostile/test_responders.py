@@ -18,6 +18,8 @@ from tfocheck.model.target import Address
 from tfocheck.runner.address import check_address
 from tfocheck.runner.planning import make_plan
 
+pytestmark = pytest.mark.long
+
 SERVER = "10.0.0.2"
 LONGEST = 120.0
 

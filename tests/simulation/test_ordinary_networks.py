@@ -22,6 +22,8 @@ from tfocheck.model.report import AddressReport
 from tfocheck.wire.evidence import Captured, FlowKey
 from tfocheck.wire.segment import Flags, Segment
 
+pytestmark = pytest.mark.long
+
 
 def behind(
     box: Box,

@@ -11,6 +11,8 @@ from tfocheck.model.case import Verdict
 from tfocheck.model.report import AddressReport
 from tfocheck.wire.segment import Flags, Segment
 
+pytestmark = pytest.mark.long
+
 BAD = (Verdict.FAIL, Verdict.WARN, Verdict.ERROR)
 
 

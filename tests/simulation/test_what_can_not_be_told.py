@@ -13,6 +13,8 @@ from tfocheck.memory.impairment import Weather
 from tfocheck.model.report import AddressReport
 from tfocheck.reference.variations import Variations
 
+pytestmark = pytest.mark.long
+
 SEED = 7
 ACKED = ("--case=open.data-acked", "--case=path.*")
 KEEPS = Variations(keeps_plain_data=True)

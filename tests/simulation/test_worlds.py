@@ -20,7 +20,7 @@ from tfocheck.model.report import AddressReport
 from tfocheck.reference.applications import APPLICATIONS
 from tfocheck.reference.faults import FAULTS
 
-IN_HASTE = 60
+IN_HASTE = 20
 ALL = 300
 KNOWN: dict[str, str] = json.loads(Path(__file__).with_name("known.json").read_text())
 
